@@ -27,6 +27,9 @@ RARELY_USED = (
 )
 """Others import these: paho for TLS, websockets and proxies, the rest dataclasses, numpy and zipfile."""
 
+DURING_UPDATES = ("limpet.models.sealed", "limpet.updates.instructions", "limpet.updates.stimuli")
+"""What the supervisor needs while a pipeline gets another model, and where bundles are encrypted."""
+
 _locks: dict[str, RLock] = {}
 """One for each deferred module. Threads wait there for the first one, which loads the module."""
 
@@ -64,7 +67,7 @@ def defer(name: str) -> None:
 
 def save_memory() -> None:
     """Defer what is rarely used. For a process that has imported next to nothing."""
-    for name in RARELY_USED:
+    for name in (*RARELY_USED, *DURING_UPDATES):
         defer(name)
     if sys.version_info >= (3, 11) and "typing_extensions" not in sys.modules:
         # msgspec takes what typing has as well from there, if it can: 1.5 MB.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +30,7 @@ class NoAccessError(ConfigError):
     """This user may not open files that the configuration names. Another user, such as the service's, may."""
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """Something wrong with a configuration file, and where it is.
 
     ``message`` is a sentence that names the key. ``path`` has the keys and the numbers of list entries that lead

@@ -8,21 +8,19 @@ import signal
 import threading
 import time
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from limpet.deployment.local import examined
 from support import bad_models, trusting
-from support.broker import wait_until
+from support.broker import mosquitto, wait_until
 from support.daemon import Consumer, Daemon, daemon, missing
 from support.ptys import Board
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from support.broker import Mosquitto
 
 CONFIG = """
 [device]
@@ -80,12 +78,6 @@ class Sending(threading.Thread):
         return self.sent
 
 
-@pytest.fixture
-def board(tmp_path: Path) -> Iterator[Board]:
-    with Board(tmp_path / "line") as plugged:
-        yield plugged
-
-
 def signed(bundle: Path) -> Path:
     """Add the signature of the maker of models to a bundle."""
     with zipfile.ZipFile(bundle, "a") as archive:
@@ -124,35 +116,59 @@ def reached(consumer: Consumer, stage: str, version: int) -> bool:
     return bool(now) and now["stage"] == stage and now["wanted"]["version"] == version
 
 
-def test_bad_models_are_stopped_and_no_result_of_the_running_one_is_lost_or_doubled(
-    tmp_path: Path, broker: Mosquitto, consumer: Consumer, board: Board
-) -> None:
-    signed(bad_models.good(tmp_path))
-    (tmp_path / "root.json").write_bytes(trusting.root(KEYS))
-    path = tmp_path / "limpet.toml"
-    path.write_text(CONFIG.format(url=broker.url, folder=tmp_path))
-    with daemon(path) as running:
-        board.wait_opened()
-        sending = Sending(board)
-        sending.start()
-        try:
-            consumer.wait_results("number", 20)
-            worker = running.pid_of("line")
-            for version, what in enumerate(bad_models.BAD, 2):
-                bundle = signed(bad_models.bad(tmp_path, what, version))
-                assert examined(bundle).problem == ""
-                order(tmp_path, running, bundle, version)
-                wait_until(lambda version=version: reached(consumer, "failed", version), 30)  # type: ignore[misc]
-                assert REASONS[what] in update(consumer)["reason"]
-                consumer.wait_results("number", 5)
-            order(tmp_path, running, signed(bad_models.good(tmp_path, 7)), 7)
-            wait_until(lambda: reached(consumer, "good", 7), 30)
-        finally:
-            sent = sending.end() - 1  # the line takes the first one for the rest of another
-        wait_until(lambda: len(consumer.results("number")) >= sent)
-        assert running.pid_of("line") == worker
-        assert not (tmp_path / "state/cache/admission").exists()
-        assert running.stop() == 0
+class Line(NamedTuple):
+    """A daemon whose pipeline runs a good model on what a board sends all the time."""
+
+    folder: Path
+    running: Daemon
+    consumer: Consumer
+    sending: Sending
+    worker: int
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """Start one for all tests here: a bad model leaves it as it was."""
+    folder = tmp_path_factory.mktemp("line")
+    signed(bad_models.good(folder))
+    (folder / "root.json").write_bytes(trusting.root(KEYS))
+    path = folder / "limpet.toml"
+    with mosquitto(folder / "broker") as broker, Board(folder / "line") as board:
+        path.write_text(CONFIG.format(url=broker.url, folder=folder))
+        consumer = Consumer(broker.port)
+        with daemon(path) as running:
+            board.wait_opened()
+            sending = Sending(board)
+            sending.start()
+            try:
+                consumer.wait_results("number", 20)
+                yield Line(folder, running, consumer, sending, running.pid_of("line"))
+            finally:
+                sending.end()
+        consumer.close()
+
+
+@pytest.mark.parametrize("what", bad_models.BAD)
+def test_bad_model_is_stopped_by_admission(line: Line, what: str) -> None:
+    version = 2 + [*bad_models.BAD].index(what)
+    bundle = signed(bad_models.bad(line.folder, what, version))
+    assert examined(bundle).problem == ""
+    order(line.folder, line.running, bundle, version)
+    wait_until(lambda: reached(line.consumer, "failed", version))
+    assert REASONS[what] in update(line.consumer)["reason"]
+    line.consumer.wait_results("number", 5)
+    assert line.running.pid_of("line") == line.worker
+
+
+def test_a_good_model_goes_through_after_bad_ones_and_no_result_is_lost_or_doubled(line: Line) -> None:
+    consumer, running = line.consumer, line.running
+    order(line.folder, running, signed(bad_models.good(line.folder, 7)), 7)
+    wait_until(lambda: reached(consumer, "good", 7))
+    sent = line.sending.end() - 1  # the line takes the first one for the rest of another
+    wait_until(lambda: len(consumer.results("number")) >= sent)
+    assert running.pid_of("line") == line.worker
+    assert not (line.folder / "state/cache/admission").exists()
+    assert running.stop() == 0
     results = consumer.results("number")
     assert not missing(results)
     assert len({one["id"] for one in results}) == len(results) == sent

@@ -109,7 +109,7 @@ def test_a_main_model_that_fails_gives_way_and_comes_back_and_no_result_is_lost_
         lines.wait_event("single", "backup", 2)
         lines.wait_results("single", 20)
         numbers.bad.clear()
-        wait_until(lambda: turns(lines.results("single"))[-1] == "single", 30)
+        wait_until(lambda: turns(lines.results("single"))[-1] == "single")
         lines.wait_results("single", 50)
         wait_until(lambda: not lines.health("single")["degraded"])
         assert running.stop() == 0
@@ -174,10 +174,10 @@ def test_a_model_that_fails_on_trial_is_rolled_back_and_the_backup_stays_out(
         (requests / "single.limpet").write_bytes(data)
         (requests / "single.json").write_text(json.dumps(order))
         running.signal(signal.SIGHUP)
-        wait_until(lambda: lines.results("single")[-1]["version"] == 8, 20)
+        wait_until(lambda: lines.results("single")[-1]["version"] == 8)
         numbers.bad.set()
         lines.wait_event("single", "update_rolled_back")
-        wait_until(lambda: lines.results("single")[-1]["version"] == 1, 20)
+        wait_until(lambda: lines.results("single")[-1]["version"] == 1)
         lines.wait_results("single", 20)
         assert running.stop() == 0
     results = lines.results("single")

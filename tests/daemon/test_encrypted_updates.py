@@ -38,7 +38,7 @@ def test_an_encrypted_model_runs_and_leaves_nothing_readable_on_the_disk(
         consumer.wait_results("motion", 5)
         worker = running.pid_of("imu")
         order(tmp_path, running, {"order": "update", "desired": desired(bundle, 1)}, bundle)
-        wait_until(lambda: stage(consumer) == "good", 20)
+        wait_until(lambda: stage(consumer) == "good")
         assert running.pid_of("imu") == worker
         assert deployed.read_bytes().startswith(MAGIC)
         wait_until(lambda: not holders(tmp_path / "state", secret))

@@ -86,7 +86,7 @@ def test_a_retained_request_is_carried_out_once_and_rolled_back_by_command(
     with daemon(config) as running:
         consumer.wait_results("motion", 5)
         publish(broker, request(two, 2, 7, id="two", sources=[{"url": server.url()}]))
-        wait_until(lambda: stage(consumer) == "good", 20)
+        wait_until(lambda: stage(consumer) == "good")
         wait_until(lambda: steps(consumer) == GOOD)
         said = consumer.last("model/motion/reported")["update"]
         assert (said["id"], said["serial"], said["good"]["version"]) == ("two", 7, 2)
@@ -153,11 +153,11 @@ def test_attack_requests_that_a_device_must_not_obey_change_nothing(
     with daemon(config) as running:
         consumer.wait_results("motion", 5)
         publish(broker, request(two, 2, 7, **where))
-        wait_until(lambda: stage(consumer) == "good" and steps(consumer)[-1:] == ["good"], 20)
+        wait_until(lambda: stage(consumer) == "good" and steps(consumer)[-1:] == ["good"])
         before = steps(consumer)
         for reason, payload in attacks.items():
             publish(broker, payload)
-            wait_until(lambda reason=reason: any(reason in text for text in refusals(consumer)), 10)
+            wait_until(lambda reason=reason: any(reason in text for text in refusals(consumer)))
         consumer.wait_results("motion", 5)
         said = consumer.last("model/motion/reported")
         assert (said["version"], said["update"]["good"]["version"]) == (2, 2)

@@ -90,7 +90,7 @@ def test_a_local_request_goes_all_the_way_and_is_rolled_back_by_command(
         consumer.wait_results("motion", 5)
         worker = running.pid_of("imu")
         order(tmp_path, running, {"order": "update", "desired": desired(bundle, 1, id="roll-1")}, bundle)
-        wait_until(lambda: stage(consumer) == "good", 20)
+        wait_until(lambda: stage(consumer) == "good")
         assert not (tmp_path / "state/requests/motion.json").exists()
         wait_until(lambda: steps(consumer) == GOOD)
         consumer.wait_results("motion", 5)
@@ -101,7 +101,7 @@ def test_a_local_request_goes_all_the_way_and_is_rolled_back_by_command(
         assert [one.name for one in (tmp_path / "state/deployed").iterdir()] == ["motion-1.limpet"]
         assert not list((tmp_path / "state/downloads").iterdir())
         order(tmp_path, running, {"order": "rollback", "by": "a test"})
-        wait_until(lambda: consumer.last("model/motion/reported")["model"] == "dense", 10)
+        wait_until(lambda: consumer.last("model/motion/reported")["model"] == "dense")
         consumer.wait_results("motion", 5)
         assert stage(consumer) == "rolled_back"
         assert running.pid_of("imu") == worker
@@ -120,18 +120,18 @@ def test_a_model_that_crashes_or_hangs_on_trial_is_rolled_back_and_may_be_tried_
     with daemon(config) as running:
         consumer.wait_results("motion", 5)
         order(tmp_path, running, {"order": "update", "desired": endless}, bundle)
-        wait_until(lambda: runs(consumer, "motion"), 20)
+        wait_until(lambda: runs(consumer, "motion"))
         os.kill(running.pid_of("imu"), signal.SIGSEGV)
-        wait_until(lambda: stage(consumer) == "rolled_back" and runs(consumer, "dense"), 20)
+        wait_until(lambda: stage(consumer) == "rolled_back" and runs(consumer, "dense"))
         assert "killed by SIGSEGV" in consumer.last("model/motion/reported")["update"]["reason"]
         wait_until(lambda: not list((tmp_path / "state/deployed").iterdir()))
         order(tmp_path, running, {"order": "update", "desired": endless}, bundle)
-        wait_until(lambda: stage(consumer) == "trial" and runs(consumer, "motion"), 20)
+        wait_until(lambda: stage(consumer) == "trial" and runs(consumer, "motion"))
         os.kill(running.pid_of("imu"), signal.SIGSTOP)
-        wait_until(lambda: stage(consumer) == "rolled_back" and runs(consumer, "dense"), 20)
+        wait_until(lambda: stage(consumer) == "rolled_back" and runs(consumer, "dense"))
         assert "no progress" in consumer.last("model/motion/reported")["update"]["reason"]
         order(tmp_path, running, {"order": "update", "desired": desired(bundle, 1)}, bundle)
-        wait_until(lambda: stage(consumer) == "good", 20)
+        wait_until(lambda: stage(consumer) == "good")
         assert running.stop() == 0
     assert whole(consumer.results("motion"))
 
@@ -155,7 +155,7 @@ def test_a_daemon_that_is_killed_goes_on_with_an_update_where_it_was(
         if at == "staged":
             wait_until(lambda: stage(consumer) == "staged" and len(consumer.events("motion", "running")) == 2)
             order(tmp_path, running, {"order": "install"})
-        wait_until(lambda: stage(consumer) == "good", 20)
+        wait_until(lambda: stage(consumer) == "good")
         assert (kept(tmp_path)["stage"], kept(tmp_path)["good"]["version"]) == ("good", 1)
         assert [one.name for one in (tmp_path / "state/deployed").iterdir()] == ["motion-1.limpet"]
         consumer.wait_results("motion", 5)
@@ -180,13 +180,13 @@ def test_a_state_that_cannot_be_written_stops_updates_alone(
         consumer.wait_results("motion", 5)
         (tmp_path / "state/updates.json").mkdir()
         order(tmp_path, running, {"order": "update", "desired": desired(bundle, 1)}, bundle)
-        wait_until(lambda: consumer.events_of_device("update_waits"), 10)
+        wait_until(lambda: consumer.events_of_device("update_waits"))
         consumer.wait_results("motion", 5)
         assert runs(consumer, "dense")
         assert (tmp_path / "state/requests/motion.json").exists()
         assert not (tmp_path / "state/downloads").exists()
         (tmp_path / "state/updates.json").rmdir()
-        wait_until(lambda: stage(consumer) == "good", 20)
+        wait_until(lambda: stage(consumer) == "good")
         assert not (tmp_path / "state/requests/motion.json").exists()
         assert running.stop() == 0
     assert len(consumer.events_of_device("update_waits")) == 1
@@ -200,12 +200,12 @@ def test_a_deployed_bundle_that_is_damaged_gives_way_to_the_model_of_the_configu
     with daemon(config) as running:
         consumer.wait_results("motion", 5)
         order(tmp_path, running, {"order": "update", "desired": desired(bundle, 1)}, bundle)
-        wait_until(lambda: stage(consumer) == "good", 20)
+        wait_until(lambda: stage(consumer) == "good")
         assert running.stop() == 0
         deployed = tmp_path / "state/deployed/motion-1.limpet"
         deployed.write_bytes(deployed.read_bytes().replace(b"TFL3", b"TFL4"))
         running.start()
-        wait_until(lambda: consumer.events("motion", "skipped"), 20)
+        wait_until(lambda: consumer.events("motion", "skipped"))
         consumer.wait_results("motion", 5)
         assert runs(consumer, "dense")
         wait_until(lambda: "runs another model" in consumer.last("model/motion/reported")["update"]["reason"])

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pytest
+
+from daemon.conftest import HEAD
 from daemon.test_updates import desired, order, stage, whole
 from support import shuttle_models
-from support.broker import wait_until
+from support.broker import mosquitto, wait_until
 from support.caller import caller
-from support.daemon import Consumer, daemon
+from support.daemon import Consumer, Daemon, daemon
 from support.shuttle_models import PLAYED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from daemon.conftest import Configure
-    from support.broker import Mosquitto
     from support.caller import Caller
 
 CONFIG = """
@@ -68,46 +70,77 @@ def give_feedback(operator: Caller, consumer: Consumer, quality: shuttle_models.
             give(result)
         return len(given) >= count or stage(consumer) != "shadow"
 
-    wait_until(enough, 30)
+    wait_until(enough)
     return list(given.values())
 
 
-def test_a_worse_model_is_stopped_by_disagreement_and_by_feedback_and_a_better_one_goes_through(
-    configure: Configure, consumer: Consumer, broker: Mosquitto, tmp_path: Path
-) -> None:
-    # Tests run on busy machines, where the governor would pause the shadow.
-    config = configure(f"[updates]\n[governor]\nbusy = 1.0\ndown_after = 3600\n{CONFIG}")
-    config.write_text(config.read_text().replace('state = "state"', 'state = "state"\ncommands = ["feedback"]'))
-    shuttle_models.recording(tmp_path / "shuttle.csv")
-    shuttle_models.bundle(tmp_path / "shuttle-7.limpet", "old")
-    worse = shuttle_models.bundle(tmp_path / "shuttle-9.limpet", "worse")
-    better = shuttle_models.bundle(tmp_path / "shuttle-8.limpet", "better")
-    with daemon(config) as running, caller(broker.port, "5") as operator:
-        consumer.wait_results("motion", 5)
-        result = consumer.results("motion")[0]["id"]
-        answer = operator.call("feedback", id=result, truth="normal")
-        assert "compares no new model" in answer["result"]["reason"]
+class Telemetry(NamedTuple):
+    """A daemon that runs a model on real telemetry, and an operator who may give feedback."""
 
-        order(tmp_path, running, request(worse, shadow_windows=30, least_agreement=0.9), worse)
-        wait_until(lambda: stage(consumer) == "failed", 20)
-        said = consumer.last("model/motion/reported")["update"]
-        assert "It agrees with the old model by" in said["reason"]
+    folder: Path
+    running: Daemon
+    consumer: Consumer
+    operator: Caller
 
-        order(tmp_path, running, request(worse, shadow_windows=20, least_feedback=200), worse)
-        wait_until(lambda: stage(consumer) == "shadow" and compared(consumer), 20)
-        right = give_feedback(operator, consumer, "worse", 9)
-        wait_until(lambda: stage(consumer) == "failed", 20)
-        assert sum(right) < len(right) / 2
-        assert "It is right in" in consumer.last("model/motion/reported")["update"]["reason"]
 
-        policy = {"shadow_windows": 40, "least_agreement": 0.9, "least_feedback": 1, "trial_windows": 10}
-        order(tmp_path, running, request(better, **policy), better)
-        wait_until(lambda: stage(consumer) == "shadow" and compared(consumer), 20)
-        give_feedback(operator, consumer, "better", 1)
-        wait_until(lambda: stage(consumer) == "good", 20)
-        consumer.wait_results("motion", 5)
-        assert not (tmp_path / "state/cache/models/motion~shadow").exists()
-        assert running.stop() == 0
+@pytest.fixture(scope="module")
+def telemetry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Telemetry]:
+    """Start one for all tests here: a worse model leaves it as it was."""
+    folder = tmp_path_factory.mktemp("telemetry")
+    shuttle_models.recording(folder / "shuttle.csv")
+    shuttle_models.bundle(folder / "shuttle-7.limpet", "old")
+    with mosquitto(folder / "broker") as broker, caller(broker.port, "5") as operator:
+        head = HEAD.format(url=broker.url).replace('state = "state"', 'state = "state"\ncommands = ["feedback"]')
+        # Tests run on busy machines, where the governor would pause the shadow.
+        path = folder / "limpet.toml"
+        path.write_text(f"{head}[updates]\n[governor]\nbusy = 1.0\ndown_after = 3600\n{CONFIG}")
+        consumer = Consumer(broker.port)
+        with daemon(path) as running:
+            consumer.wait_results("motion", 5)
+            yield Telemetry(folder, running, consumer, operator)
+        consumer.close()
+
+
+def begins(telemetry: Telemetry, bundle: Path, **policy: Any) -> None:
+    order(telemetry.folder, telemetry.running, request(bundle, **policy), bundle)
+    wait_until(lambda: stage(telemetry.consumer) == "shadow" and compared(telemetry.consumer))
+
+
+def test_feedback_without_a_new_model_is_answered_with_the_reason(telemetry: Telemetry) -> None:
+    result = telemetry.consumer.results("motion")[0]["id"]
+    answer = telemetry.operator.call("feedback", id=result, truth="normal")
+    assert "compares no new model" in answer["result"]["reason"]
+
+
+def test_rival_that_is_worse_is_caught_by_disagreement(telemetry: Telemetry) -> None:
+    worse = shuttle_models.bundle(telemetry.folder / "shuttle-9.limpet", "worse")
+    policy = request(worse, shadow_windows=30, least_agreement=0.9)
+    order(telemetry.folder, telemetry.running, policy, worse)
+    wait_until(lambda: stage(telemetry.consumer) == "failed")
+    said = telemetry.consumer.last("model/motion/reported")["update"]
+    assert "It agrees with the old model by" in said["reason"]
+    assert {one["version"] for one in telemetry.consumer.results("motion")} == {7}
+
+
+def test_rival_that_is_worse_is_caught_by_feedback(telemetry: Telemetry) -> None:
+    worse = shuttle_models.bundle(telemetry.folder / "shuttle-9.limpet", "worse")
+    begins(telemetry, worse, shadow_windows=20, least_feedback=200)
+    right = give_feedback(telemetry.operator, telemetry.consumer, "worse", 60)
+    wait_until(lambda: stage(telemetry.consumer) == "failed")
+    assert sum(right) < len(right) / 2
+    assert "It is right in" in telemetry.consumer.last("model/motion/reported")["update"]["reason"]
+    assert {one["version"] for one in telemetry.consumer.results("motion")} == {7}
+
+
+def test_rival_that_is_better_goes_through_by_itself(telemetry: Telemetry) -> None:
+    consumer, folder = telemetry.consumer, telemetry.folder
+    better = shuttle_models.bundle(folder / "shuttle-8.limpet", "better")
+    begins(telemetry, better, shadow_windows=40, least_agreement=0.9, least_feedback=1, trial_windows=10)
+    give_feedback(telemetry.operator, consumer, "better", 1)
+    wait_until(lambda: stage(consumer) == "good")
+    consumer.wait_results("motion", 5)
+    assert not (folder / "state/cache/models/motion~shadow").exists()
+    assert telemetry.running.stop() == 0
     results = consumer.results("motion")
     assert whole(results)
     assert [version for version, _ in groupby(one["version"] for one in results)] == [7, 8]

@@ -17,8 +17,9 @@ from limpet.contracts.assignment import (
     PipelineOptions,
     SourceTable,
 )
-from limpet.supervision.admissions import Admissions, clean, last_lines
+from limpet.supervision.admissions import Admissions, last_lines
 from limpet.supervision.helpers import Helpers
+from limpet.supervision.update_files import delete_admissions
 from limpet.updates.stimuli import Admitted, NotAdmitted
 from limpet.wire.channel import Channel
 from limpet.wire.fork_records import Admit, CheckStep, Verdict
@@ -207,10 +208,10 @@ def test_what_a_crash_left_behind_is_deleted(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "model").write_bytes(b"x")
     (tmp_path / "state" / "kept").touch()
-    clean(Folders(tmp_path, tmp_path / "state", tmp_path / "store", tmp_path / "memory"))
+    delete_admissions(Folders(tmp_path, tmp_path / "state", tmp_path / "store", tmp_path / "memory"))
     assert not any(folder.parent.parent.exists() for folder in left)
     assert (tmp_path / "state" / "kept").exists()
-    clean(Folders(tmp_path, tmp_path / "state", tmp_path / "store"))
+    delete_admissions(Folders(tmp_path, tmp_path / "state", tmp_path / "store"))
 
 
 def test_one_candidate_is_tried_at_a_time(desk: Desk) -> None:

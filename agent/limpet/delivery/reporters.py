@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from limpet import config, plugins
-from limpet.contracts.reporter import ReporterContext
+from limpet.config import ReporterTable
+from limpet.contracts.reporter import Reporter, ReporterContext
+from limpet.delivery.bus import Cursor
 from limpet.device import directories, state_files
 from limpet.errors import ConfigError, NoAccessError
 from limpet.wording import below
@@ -20,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from limpet.config import Config, ReporterTable
+    from limpet.config import Config
     from limpet.contracts.deliveries import Deliveries
     from limpet.contracts.messages import Origin
-    from limpet.contracts.reporter import Command, Reporter
-    from limpet.delivery.bus import Bus, Cursor
+    from limpet.contracts.reporter import Command
+    from limpet.delivery.bus import Bus
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +38,7 @@ RETRY = 5.0
 """Seconds between two attempts to open a reporter again that should be open."""
 
 
-@dataclass
-class _Settings:
+class _Settings(msgspec.Struct):
     """What a reporter is to be: its table, the module of its kind, and that module's filled ``Config``."""
 
     name: str
@@ -45,16 +47,14 @@ class _Settings:
     options: Any
 
 
-@dataclass
-class _Opened:
+class _Opened(msgspec.Struct):
     """A reporter that is open, and how to close it."""
 
     reporter: Reporter
     stack: ExitStack
 
 
-@dataclass
-class _Consumer:
+class _Consumer(msgspec.Struct):
     """A reporter of the configuration. Its cursor stays while it is closed and opened again.
 
     ``opened`` is ``None`` while it cannot be opened: ``error`` says why, ``retry_at`` when it is tried again.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from limpet.device.clock import PLAUSIBLE
 from limpet.device.system_files import MB, SystemFiles
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-@dataclass(frozen=True, slots=True)
-class Readings:
+class Readings(msgspec.Struct, frozen=True):
     """Signs of distress. ``pressure`` and ``charge`` are shares, 0 to 1; ``charge`` only of a battery in use."""
 
     temperature_c: float | None = None
@@ -27,8 +27,7 @@ class Readings:
     power_w: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessMemory:
+class ProcessMemory(msgspec.Struct, frozen=True):
     """Resident memory of a process in MB: what it allocated, all of it, and the most that all of it was."""
 
     anonymous_mb: float

@@ -7,10 +7,11 @@ import os
 import pwd
 import stat
 import sys
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from limpet.device.system_files import SystemFiles
 
@@ -64,16 +65,15 @@ def _litert() -> Path | None:
     return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
 
-@dataclass(frozen=True)
-class Machine(SystemFiles):
+class Machine(SystemFiles, frozen=True):
     """Reads what the system's files say, and the library folders below ``root``.
 
     ``litert`` is the folder of the package ai_edge_litert, ``has_module`` whether Python could import a module.
     """
 
-    user: User = field(default_factory=this_user)
+    user: User = msgspec.field(default_factory=this_user)
     owner: Callable[[Path], Owner] = owner_of
-    litert: Path | None = field(default_factory=_litert)
+    litert: Path | None = msgspec.field(default_factory=_litert)
     has_module: Callable[[str], bool] = lambda name: find_spec(name) is not None
     platform: str = sys.platform
 

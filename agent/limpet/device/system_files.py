@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
 MB = 1_000_000
 
 
-@dataclass(frozen=True)
-class SystemFiles:
+class SystemFiles(msgspec.Struct, frozen=True):
     """Reads files below ``root``. A path is relative to it, or one that ``paths`` returned."""
 
     root: Path = Path("/")

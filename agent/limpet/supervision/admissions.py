@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from limpet.contracts.assignment import Assignment, Folders, ModelFile, PipelineOptions
+    from limpet.contracts.assignment import Assignment, ModelFile, PipelineOptions
     from limpet.supervision.helpers import Cancel, Helpers
     from limpet.wire.fork_records import CandidateStep
 
@@ -155,14 +155,6 @@ class Admissions:
             _remove_all(candidate.task)
         if self._queue:
             self._begin(self._queue[0])
-
-
-def clean(folders: Folders) -> None:
-    """Delete what trials left behind that a crash or a power cut ended."""
-    for folder in (folders.state, folders.memory):
-        if folder is not None:
-            with suppress(OSError):
-                state_files.remove(directories.admissions(folder))
 
 
 def _remove_all(task: Admit) -> None:

@@ -10,15 +10,15 @@ Times are seconds on any steady clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import msgspec
+
+from limpet.config import Backup, PipelineConfig
 from limpet.histogram import difference, quantile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from limpet.config import Backup, PipelineConfig
 
 LONGEST_PAUSE = 3600.0
 """Seconds between two attempts, unless ``retry_after`` is more."""
@@ -29,8 +29,7 @@ Phase: TypeAlias = Literal["main", "backup", "returning"]
 """``returning``: the main model is to run again, and has not proven itself yet."""
 
 
-@dataclass(slots=True)
-class _State:
+class _State(msgspec.Struct):
     """One pipeline. ``strikes``: failures of the main model that are not forgotten. ``since``: when it began.
 
     ``before``: the latencies up to the first window that is looked at now.
@@ -43,7 +42,7 @@ class _State:
     strikes: int = 0
     since: float | None = None
     retry_at: float = 0.0
-    before: dict[int, int] | None = field(default=None)
+    before: dict[int, int] | None = None
 
 
 class Backups:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -42,9 +41,10 @@ from limpet.contracts.commands import (
     Threshold,
 )
 from limpet.contracts.messages import Reply
+from limpet.contracts.reporter import Command
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
-from limpet.updates.stimuli import Ordered
+from limpet.updates import stimuli
 from limpet.wire.memory_file import anonymous_file
 from limpet.wire.records import (
     NIL,
@@ -62,7 +62,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from limpet.contracts.messages import DeviceHealth, FeedbackTaken, Origin
-    from limpet.contracts.reporter import Command
     from limpet.wire.records import RawAnswered
 
 log = logging.getLogger(__name__)
@@ -83,7 +82,7 @@ _EXPLAINED = 4096
 class Workers(Protocol):
     """What commands need of the fleet, and of the updates."""
 
-    def order(self, pipeline: str, ordered: Ordered) -> str:
+    def order(self, pipeline: str, ordered: stimuli.Ordered) -> str:
         """Obey an order about the model of a pipeline. Return why not, if so. ``KeyError`` if there is none."""
 
     def feedback(self, feedback: Feedback) -> FeedbackTaken:
@@ -99,8 +98,7 @@ class Workers(Protocol):
         """Have every worker answer."""
 
 
-@dataclass(slots=True)
-class Received:
+class Received(msgspec.Struct):
     """A command, and the reporter that it came through. ``pipeline``: the one that it names, once it was read."""
 
     reporter: str
@@ -238,7 +236,7 @@ class Commands:
             self._ask(command, request.pipeline, _question(request))
 
     def _order(self, command: Received, request: Install | Promote | Rollback | Cancel) -> None:
-        ordered = Ordered(_ORDERS[type(request)], f"The command {command.name} from {command.reporter!r}")
+        ordered = stimuli.Ordered(_ORDERS[type(request)], f"The command {command.name} from {command.reporter!r}")
         self._answer(command, error=self._workers.order(request.pipeline, ordered))
 
     def _feedback(self, command: Received, request: Feedback) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from limpet.bucket import Bucket
+from limpet.contracts.assignment import ModelFile
 from limpet.contracts.delegate import CPU
 from limpet.errors import UnreadableError
 from limpet.wire.records import NeedShadow
 
 if TYPE_CHECKING:
-    from limpet.contracts.assignment import ModelFile, PipelineAssignment
+    from limpet.contracts.assignment import PipelineAssignment
     from limpet.wire.records import Need
 
 MOST_IN_USE = 2
@@ -25,8 +27,7 @@ PER_SECOND, AT_ONCE = 1.0, 8.0
 """Executors that one worker may request per second on average, and at once for each of its pipelines."""
 
 
-@dataclass(slots=True)
-class Executor:
+class Executor(msgspec.Struct):
     """One executor. ``fork`` is the number of its fork, ``number`` is the worker's own for it.
 
     ``shadow``: the model that it runs if it is a shadow.

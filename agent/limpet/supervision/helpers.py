@@ -9,21 +9,22 @@ from __future__ import annotations
 import selectors
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from limpet.errors import UnreadableError
 from limpet.isolation.child import describe, kill
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
+from limpet.wire.fork_records import Question
 from limpet.wire.records import LARGEST_RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from limpet.supervision.forks import Forks
-    from limpet.wire.fork_records import Question
 
     Answer = Callable[[Any, str], None]
     """What takes the answer; or ``None``, and why there is none."""
@@ -35,8 +36,7 @@ TOO_LONG = "it took too long"
 """Why there is no answer when the time is over."""
 
 
-@dataclass(slots=True, eq=False)
-class _Helper:
+class _Helper(msgspec.Struct, eq=False):
     """``channel`` is ``None`` until the fork server has the order. ``number`` is that of the fork."""
 
     name: str

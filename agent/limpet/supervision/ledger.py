@@ -10,9 +10,10 @@ All counters only rise. A reader that wants what happened since it last looked t
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from limpet.bucket import Bucket
 from limpet.contracts.messages import ResultMessage, SnapshotMessage
@@ -21,14 +22,14 @@ from limpet.errors import UnreadableError
 from limpet.histogram import merge
 from limpet.supervision.traffic import LEAVING
 from limpet.wire.border import folded
-from limpet.wire.records import Transition
+from limpet.wire.records import SnapshotStep, TimedStep, Transition
 from limpet.wording import joined, same_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from limpet.contracts.messages import Message, Origin
-    from limpet.wire.records import Figures, Heartbeat, Result, Snapshot, SnapshotStep, TimedStep
+    from limpet.wire.records import Figures, Heartbeat, Result, Snapshot
 
 SNAPSHOTS_PER_SECOND, SNAPSHOTS_AT_ONCE = 1.0, 2
 """Snapshots of a pipeline that are passed on. A worker takes fewer; the others are counted as skipped."""
@@ -44,8 +45,7 @@ class BackupModel(NamedTuple):
     reason: str
 
 
-@dataclass(slots=True)
-class Account:
+class Account(msgspec.Struct):
     """One pipeline since the supervisor started: its state, and its counts.
 
     ``results`` is the number of the last result. ``failovers`` counts how often it left an accelerator for
@@ -69,12 +69,12 @@ class Account:
     looked_at: int = 0
     clipped: int = 0
     events_left_out: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    latency: dict[TimedStep, dict[int, int]] = field(default_factory=dict)
+    dropped: Counter[str] = msgspec.field(default_factory=Counter)
+    latency: dict[TimedStep, dict[int, int]] = msgspec.field(default_factory=dict)
     backup: BackupModel | None = None
     """What it runs, or ran last, in place of its main model. Then it is degraded."""
-    snapshots: Counter[SnapshotStep] = field(default_factory=Counter)
-    snapshot_limit: Bucket = field(default_factory=lambda: Bucket(SNAPSHOTS_PER_SECOND, SNAPSHOTS_AT_ONCE))
+    snapshots: Counter[SnapshotStep] = msgspec.field(default_factory=Counter)
+    snapshot_limit: Bucket = msgspec.field(default_factory=lambda: Bucket(SNAPSHOTS_PER_SECOND, SNAPSHOTS_AT_ONCE))
 
     def add(self, figures: Figures, dropped: Mapping[str, int]) -> None:
         """Add what a heartbeat brought; ``dropped`` are samples of its source, by cause.

@@ -5,13 +5,15 @@ A reload of the configuration changes the plan, too: ``limpet.supervision.reload
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from limpet.supervision import governor
+from limpet.supervision.adoption import Adoption
 from limpet.supervision.backup import Backups
-from limpet.supervision.checking import Known
+from limpet.supervision.checking import Checking, Known
 from limpet.supervision.ledger import BackupModel
 from limpet.supervision.plan import Plan
 from limpet.supervision.shadows import clean as clean_shadow
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from limpet.config import Config
     from limpet.contracts.assignment import Assignment, FoundModel, ShadowAssignment
     from limpet.device.host import Host
-    from limpet.supervision.adoption import Adoption
-    from limpet.supervision.checking import Checking
     from limpet.supervision.fleet import Fleet
     from limpet.supervision.pipeline_reports import Outputs, PipelineReports
     from limpet.supervision.showing import Showing
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from limpet.wire.records import Incident, Transition
 
 
-@dataclass(slots=True)
-class Checks:
+class Checks(msgspec.Struct):
     """The check that goes on, and the change of reporters that follows the check of a new configuration."""
 
     checking: Checking | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from dataclasses import dataclass, field
+
+import msgspec
 
 from limpet.backoff import Backoff
 
@@ -17,8 +18,7 @@ COOL_OFF = 300.0
 """Seconds that the circuit stays open before one more try."""
 
 
-@dataclass(slots=True)
-class Restarts:
+class Restarts(msgspec.Struct):
     """Exponential backoff with jitter, and a circuit breaker, for one pipeline.
 
     After ``LIMIT`` crashes in ``MEMORY`` seconds the circuit is open for ``COOL_OFF`` seconds; a crash at the try
@@ -27,7 +27,7 @@ class Restarts:
 
     not_before: float = 0.0
     open: bool = False
-    _crashes: deque[float] = field(default_factory=deque)
+    _crashes: deque[float] = msgspec.field(default_factory=deque)
 
     def crashed(self, now: float) -> None:
         """Take note of a crash at ``now`` (seconds on any steady clock) and set ``not_before`` and ``open``."""

@@ -10,7 +10,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from limpet.device import state_files
+from limpet.device import directories, state_files
 from limpet.models import deployed, sealed
 from limpet.updates.state import DOWNLOADS, REQUESTS
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
+    from limpet.contracts.assignment import Folders
     from limpet.updates.state import Deployed
 
 PART = "bundle.part"
@@ -198,3 +199,11 @@ def _size(path: Path) -> int:
         return path.lstat().st_size
     except OSError:
         return 0
+
+
+def delete_admissions(folders: Folders) -> None:
+    """Delete what trials left behind that a crash or a power cut ended."""
+    for folder in (folders.state, folders.memory):
+        if folder is not None:
+            with suppress(OSError):
+                state_files.remove(directories.admissions(folder))

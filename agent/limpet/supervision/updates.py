@@ -22,33 +22,11 @@ from limpet.contracts.assignment import FoundModel, ShadowAssignment
 from limpet.contracts.updates import ModelName
 from limpet.device.clock import PLAUSIBLE, boot_id
 from limpet.models import deployed, pins
-from limpet.supervision import admissions, auditing
-from limpet.supervision.update_files import UpdateFiles
-from limpet.updates.instructions import (
-    Admit,
-    CleanUp,
-    Fetch,
-    Instruction,
-    Note,
-    Place,
-    Select,
-    Shadow,
-    Stop,
-    Verify,
-)
+from limpet.supervision import auditing
+from limpet.supervision.update_files import UpdateFiles, delete_admissions
+from limpet.updates import instructions, stimuli
 from limpet.updates.reports import report
 from limpet.updates.state import Update, Updates, forgotten, on_disk
-from limpet.updates.stimuli import (
-    Accepted,
-    Booted,
-    Compared,
-    NotTakenOver,
-    Ordered,
-    Refused,
-    Tick,
-    TookOver,
-    Wanted,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -66,8 +44,9 @@ if TYPE_CHECKING:
     from limpet.supervision.update_tasks import Finding, UpdateTasks
     from limpet.updates.comparison import Comparisons
     from limpet.updates.facts import Facts
+    from limpet.updates.instructions import Instruction, Shadow
     from limpet.updates.schedule import Conditions
-    from limpet.updates.stimuli import Stimulus
+    from limpet.updates.stimuli import Ordered, Stimulus
     from limpet.wire.records import Incident, RawResults, ShadowFailed, Transition
 
 log = logging.getLogger(__name__)
@@ -172,7 +151,7 @@ class Updater:
         machine = self._state.machine != boot_id()
         for name, update in list(self._state.pipelines.items()):
             if not _rests(update):
-                self.feed(name, Booted(machine=machine))
+                self.feed(name, stimuli.Booted(machine=machine))
         self._is_uncounted = bool(self._postponed)
         return self.selected(pins.applied(self._config, self._pins))
 
@@ -255,12 +234,12 @@ class Updater:
 
     def _obey_local(self, pipeline: str, order: str, by: str, meant: Stimulus) -> bool:
         """Obey a person on this device. Return whether what follows is on the disk."""
-        refused = [meant.reason] if isinstance(meant, Refused) else []
+        refused = [meant.reason] if isinstance(meant, stimuli.Refused) else []
         written = self._feed(pipeline, meant, refused)
         if written:
             what = What(command=order, reason=f"refused: {refused[0]}" if refused else "obeyed")
             self._device.journal.record("command", what, pipeline=pipeline, who=Who(user=by))
-        if refused and isinstance(meant, Ordered):
+        if refused and isinstance(meant, stimuli.Ordered):
             self._calls.report("update_refused", pipeline, refused[0])
         return written
 
@@ -272,9 +251,9 @@ class Updater:
         if update is None or _rests(update):
             return
         if move.state == "running" and sha256:
-            self.feed(move.pipeline, TookOver(sha256))
+            self.feed(move.pipeline, stimuli.TookOver(sha256))
         elif move.state == "failed" and move.pipeline in self.on_trial:
-            self.feed(move.pipeline, NotTakenOver(_sentence(move.reason)))
+            self.feed(move.pipeline, stimuli.NotTakenOver(_sentence(move.reason)))
 
     def had_incident(self, incident: Incident) -> None:
         """Take note of a crash, or of a model that did not take over."""
@@ -283,9 +262,9 @@ class Updater:
             return
         candidate = self._state.pipelines[name].candidate
         if incident.event == "crashed":
-            self.feed(name, NotTakenOver(_sentence(incident.reason)))
+            self.feed(name, stimuli.NotTakenOver(_sentence(incident.reason)))
         elif incident.sha256 and candidate and incident.sha256 == candidate.sha256:
-            self.feed(name, NotTakenOver(_sentence(incident.why)))
+            self.feed(name, stimuli.NotTakenOver(_sentence(incident.why)))
 
     def shadow_failed(self, record: ShadowFailed) -> None:
         """Take note that a model failed beside the one at work. If it is the candidate, that ends its update."""
@@ -293,14 +272,14 @@ class Updater:
         if update is None or update.stage != "shadow" or update.candidate is None:
             return
         if (update.candidate.model, update.candidate.version) == (record.shadow, record.shadow_version):
-            self.feed(record.pipeline, NotTakenOver(_sentence(record.reason)))
+            self.feed(record.pipeline, stimuli.NotTakenOver(_sentence(record.reason)))
 
     def accepted(self, record: RawResults) -> None:
         """Count accepted results of models that are on trial."""
         for name, (model, version) in list(self.on_trial.items()):
             count = sum((one.pipeline, one.model, one.version) == (name, model, version) for one in record.items)
             if count:
-                self.feed(name, Accepted(model, version, count))
+                self.feed(name, stimuli.Accepted(model, version, count))
                 self._progressed(name)
 
     # --- time
@@ -323,11 +302,11 @@ class Updater:
         if self._made_requests:
             self._made_requests.tend(self._config, self._state)
         for name, figures in self._device.comparisons.news(monotonic()):
-            self.feed(name, Compared(figures))
+            self.feed(name, stimuli.Compared(figures))
             self._progressed(name)
         for name in [name for name, due in self._ticks.items() if due <= monotonic()]:
             del self._ticks[name]
-            self.feed(name, Tick())
+            self.feed(name, stimuli.Tick())
         for name in [name for name, due in self._progress.items() if due <= monotonic()]:
             del self._progress[name]
             self._calls.publish(name)
@@ -376,7 +355,8 @@ class Updater:
         if before is None and applied.updates.pipelines[pipeline] == Update(pipeline=pipeline):
             return True  # Nothing happened to a pipeline without an update.
         if not self._write(applied.updates):
-            if not (isinstance(stimulus, Ordered) or (isinstance(stimulus, Wanted) and stimulus.local)):
+            is_file = isinstance(stimulus, stimuli.Wanted) and stimulus.local
+            if not (is_file or isinstance(stimulus, stimuli.Ordered)):
                 self._postponed.append((pipeline, stimulus))
             return False  # A command is refused, and a file with a request stays: it is read again.
         after = self._state.pipelines[pipeline]
@@ -443,11 +423,11 @@ class Updater:
         if on_trial:
             self.on_trial[name] = candidate.model, candidate.version
 
-    def _report_stage(self, before: Update | None, after: Update, instructions: Sequence[Instruction]) -> None:
+    def _report_stage(self, before: Update | None, after: Update, following: Sequence[Instruction]) -> None:
         """Report a new stage as an event, unless a note of the rules does."""
         from limpet.updates import moves
 
-        noted = any(isinstance(one, Note) for one in instructions)
+        noted = any(isinstance(one, instructions.Note) for one in following)
         if after.stage != (before.stage if before else "idle") and not noted:
             text = after.reason or moves.wanted_name(after)
             self._when_begun(lambda: self._calls.report(f"update_{after.stage}", after.pipeline, text))
@@ -494,15 +474,15 @@ class Updater:
         """Carry out an instruction."""
         update = self._state.pipelines.get(name) or Update(pipeline=name)
         match instruction:
-            case Fetch(request, most_bytes):
+            case instructions.Fetch(request, most_bytes):
                 self._tasks.fetch(self._config, update, request, list(self._state.deployed), most_bytes)
-            case Verify(request):
+            case instructions.Verify(request):
                 self._tasks.verify(self._config, name, request)
-            case Place(bundle):
+            case instructions.Place(bundle):
                 self._tasks.place(self._config, name, bundle)
-            case Admit(candidate):
+            case instructions.Admit(candidate):
                 self._tasks.admit(self._config, name, candidate, self._calls.try_out)
-            case Shadow():
+            case instructions.Shadow():
                 self._begin_or_end_shadow(name, instruction)
             case _:
                 self._follow_at_once(update, instruction)
@@ -510,13 +490,13 @@ class Updater:
     def _follow_at_once(self, update: Update, instruction: Instruction) -> None:
         """Carry out an instruction that has no answer."""
         match instruction:
-            case Select():
+            case instructions.Select():
                 self._calls.select()
-            case Stop():
+            case instructions.Stop():
                 self._tasks.stop(update.pipeline)
-            case CleanUp():
+            case instructions.CleanUp():
                 self._clean_up(update.pipeline)
-            case Note(event, text):
+            case instructions.Note(event, text):
                 self._note(update, event, text)
 
     def _begin_or_end_shadow(self, name: str, shadow: Shadow) -> None:
@@ -532,7 +512,7 @@ class Updater:
             if (
                 update is not None and update.candidate == shadow.model
             ):  # An old model that is damaged proves nothing.
-                self.feed(name, NotTakenOver(finding.reason))
+                self.feed(name, stimuli.NotTakenOver(finding.reason))
         else:
             self._calls.shadow(name, ShadowAssignment(found.file, shadow.every, shadow.share))
 
@@ -560,7 +540,7 @@ class Updater:
             name for name, one in self._state.pipelines.items() if one.stage in ("downloading", "verifying")
         }
         self._files.delete_other_downloads(at_work)
-        admissions.clean(self._config.folders)
+        delete_admissions(self._config.folders)
         self._prune()
 
     def _needs_local_bundle(self, name: str) -> bool:

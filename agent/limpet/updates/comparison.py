@@ -7,19 +7,21 @@ figures are in memory alone: a worker's restart leaves them, and the daemon's be
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+from msgspec import field
 
 from limpet.contracts.messages import FeedbackTaken, Right
 from limpet.contracts.updates import Comparison, ModelName
 from limpet.histogram import bucket_of, quantile
-from limpet.updates.answers import is_right
+from limpet.updates.answers import Answer, is_right
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.messages import ResultMessage
-    from limpet.updates.answers import Answer, Pair, Pairs, Truth
+    from limpet.updates.answers import Pair, Pairs, Truth
 
 Window: TypeAlias = tuple[int, int]
 """The ordinal and the monotonic time in ns of a window's last sample: no other window of this boot has both."""
@@ -31,8 +33,7 @@ PAUSE = 1.0
 TENTHS = 10
 
 
-@dataclass(slots=True)
-class _Model:
+class _Model(msgspec.Struct):
     """What is counted of one of the two models."""
 
     name: ModelName | None
@@ -52,8 +53,7 @@ class _Model:
         return None if median is None else median / 1000
 
 
-@dataclass(slots=True)
-class _Figures:
+class _Figures(msgspec.Struct):
     """What is known of one pipeline. ``trial``: the pipeline runs the new model."""
 
     new: _Model

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
 
-@dataclass(slots=True)
-class _Pending:
+
+class _Pending(msgspec.Struct):
     """The items of one key that wait, the first of them ``since`` then. ``ready_at``: when they go out.
 
     ``size`` has one byte more for each item than it is long: the comma after it.
@@ -17,7 +17,7 @@ class _Pending:
     ready_at: float = 0.0
     since: float = 0.0
     size: int = 0
-    items: list[bytes] = field(default_factory=list)
+    items: list[bytes] = msgspec.field(default_factory=list)
 
 
 class Batch(NamedTuple):

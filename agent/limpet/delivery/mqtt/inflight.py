@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from limpet.delivery.outbox import EntryId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from limpet.contracts.dialect import Publish
     from limpet.delivery.mqtt.outgoing import Outgoing
-    from limpet.delivery.outbox import EntryId
 
 
-@dataclass(slots=True)
-class AckGroup:
+class AckGroup(msgspec.Struct):
     """The publishes that one message of the outbox becomes, in parts and dialects. ``left`` are not done."""
 
     ids: tuple[EntryId, ...]

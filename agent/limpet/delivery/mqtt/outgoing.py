@@ -6,21 +6,23 @@ Items stay the bytes as which they were encoded when they came. Only here is any
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
+
+from limpet.delivery.outbox import EntryId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from limpet.delivery.outbox import Entry, EntryId, StoredEntry
+    from limpet.delivery.outbox import Entry, StoredEntry
 
 _OBJECT = b'{"'
 _MARK = b'{"replayed":true,"'
 """How an item begins, and how it begins when it could not be sent as soon as it was made."""
 
 
-@dataclass(slots=True, frozen=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     """Results of one pipeline, or an event, to publish. When the broker has them, the outbox may forget ``ids``.
 
     ``damaged`` counts items that were not what Limpet writes and are left out. ``size`` is that of a JSON array of
@@ -31,10 +33,10 @@ class Outgoing:
     items: tuple[bytes, ...]
     ids: tuple[EntryId, ...] = ()
     damaged: int = 0
-    size: int = field(init=False)
+    size: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", json_size(self.items))
+        msgspec.structs.force_setattr(self, "size", json_size(self.items))
 
 
 def json_size(items: Sequence[bytes]) -> int:
