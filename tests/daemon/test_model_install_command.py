@@ -36,7 +36,11 @@ OTHER = 65534
 
 
 def install(config: Path, *options: object) -> subprocess.CompletedProcess[str]:
-    return limpet("model", "install", *options, "--config", config)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        return done_here("install", *options, "--config", config)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def done_here(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -272,7 +276,7 @@ def test_root_installs_as_the_owner_of_the_state_directory(quiet: Path) -> None:
     bundle = made(quiet.parent, 1)
     bundle.chmod(0o600)  # A stick may be readable for the person alone who mounted it.
     os.chown(quiet.parent / "state", OTHER, OTHER)
-    done = install(quiet, bundle, "--pipeline", "motion", "--yes")
+    done = limpet("model", "install", bundle, "--pipeline", "motion", "--yes", "--config", quiet)
     assert (done.returncode, done.stderr) == (0, "")
     for name in ("motion.json", "motion.limpet"):
         status = (quiet.parent / "state/requests" / name).stat()
@@ -280,7 +284,7 @@ def test_root_installs_as_the_owner_of_the_state_directory(quiet: Path) -> None:
     shutil.rmtree(quiet.parent / "state/requests")
     (quiet.parent / "roots").mkdir()
     (quiet.parent / "state/requests").symlink_to(quiet.parent / "roots")
-    done = install(quiet, bundle, "--pipeline", "motion", "--yes")
+    done = limpet("model", "install", bundle, "--pipeline", "motion", "--yes", "--config", quiet)
     assert done.returncode == 1
     assert "is a symbolic link; a folder is expected" in done.stderr
     assert list((quiet.parent / "roots").iterdir()) == []
