@@ -86,3 +86,13 @@ def test_only_names_of_pipelines_are_requests(files: UpdateFiles, tmp_path: Path
     for name in ("p.json", "p.limpet", "..json", "new", "a b.json", ".hidden.json"):
         (tmp_path / "requests" / name).write_bytes(b"{}")
     assert files.requests() == [("p", tmp_path / "requests/p.json")]
+
+
+def test_a_local_bundle_that_is_a_hard_link_stays_where_it_is_and_the_error_says_so(tmp_path: Path) -> None:
+    other, local = tmp_path / "other", tmp_path / "requests" / "p.limpet"
+    local.parent.mkdir()
+    other.write_bytes(b"bundle")
+    local.hardlink_to(other)
+    with pytest.raises(OSError, match="it has another name elsewhere, as a hard link"):
+        UpdateFiles(tmp_path).take_local("p")
+    assert local.read_bytes() == other.read_bytes() == b"bundle"

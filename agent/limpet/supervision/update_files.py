@@ -5,6 +5,7 @@ Whatever is in a folder of downloads was made by a process that reads the networ
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from contextlib import suppress
@@ -66,6 +67,10 @@ class UpdateFiles:
         local = self._requests / f"{pipeline}.limpet"
         if not state_files.is_regular(local):
             return False
+        if state_files.shared(local):
+            raise OSError(
+                errno.EMLINK, "it has another name elsewhere, as a hard link. Copy it instead", str(local)
+            )
         folder = self.make_download(pipeline)
         self._forget_parts(folder)
         local.replace(folder / _WHOLE)
