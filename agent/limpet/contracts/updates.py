@@ -172,7 +172,8 @@ class UpdateReport(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     ``wanted`` is the model of the request. ``progress``: share of the stage that is done, ``None`` if that is not
     known. ``good``: the last model that went through its trial; ``previous``: the one before, for a rollback. Both
-    are ``None`` while the configuration's own model is the last good one. ``signed_by``: ids of the keys.
+    are ``None`` while the configuration's own model is the last good one. ``signed_by``: ids of the keys that
+    signed the new model if it is verified, else the good one.
     """
 
     stage: UpdateStage
