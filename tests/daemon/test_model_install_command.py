@@ -23,7 +23,7 @@ from daemon.test_model_versions import put, runs
 from daemon.test_updates import COMMANDS, kept, made, whole
 from daemon.test_updates import runs as gives
 from limpet.cli import main
-from support import models
+from support import models, trusting
 from support.broker import wait_until
 from support.daemon import Consumer, daemon
 
@@ -288,6 +288,18 @@ def test_root_installs_as_the_owner_of_the_state_directory(quiet: Path) -> None:
     assert done.returncode == 1
     assert "is a symbolic link; a folder is expected" in done.stderr
     assert list((quiet.parent / "roots").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_root_installs_a_signed_bundle_as_the_owner_of_the_state_directory(quiet: Path) -> None:
+    keys = trusting.Keys()
+    (quiet.parent / "root.json").write_bytes(trusting.root(keys))
+    quiet.write_text(quiet.read_text() + '\n[trust]\nroot = "root.json"\n')
+    bundle = trusting.bundle(made(quiet.parent, 1), [keys.maker])
+    os.chown(quiet.parent / "state", OTHER, OTHER)
+    done = install(quiet, bundle, "--pipeline", "motion", "--yes")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (quiet.parent / "state/requests/motion.limpet").stat().st_uid == OTHER
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")

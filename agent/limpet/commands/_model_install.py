@@ -89,13 +89,22 @@ def install(arguments: argparse.Namespace) -> int:
         try:
             wanted.device.state.mkdir(parents=True, exist_ok=True)
             pid = boot.holder(wanted.device.state)
-            codecs.lookup("cp437")  # zipfile needs it, and Python's files may be readable for root alone
+            _load(wanted)
             state_files.become_owner(wanted.device.state)
             return _install(arguments, wanted, source, pid, by)
         except PermissionError as error:
             raise LimpetError(f"{error.filename}: {error.strerror}. Run: {_with_sudo(arguments)}") from error
         except OSError as error:
             raise LimpetError(f"{error.filename or wanted.device.state}: {error.strerror}") from error
+
+
+def _load(wanted: Config) -> None:
+    """Load what is needed after this process has become the owner: Python's files may be readable for root alone."""
+    codecs.lookup("cp437")  # zipfile needs it
+    if trust := trust_of(wanted):
+        from limpet.trust import files
+
+        files.read(trust)  # It reads dates and verifies signatures, as the examination of a bundle does.
 
 
 def _with_sudo(arguments: argparse.Namespace) -> str:

@@ -29,7 +29,8 @@ def read(trust: Trust) -> Roots:
         data = read_file(trust.anchor.resolve(), documents.LARGEST_ROOT)
     except (OSError, RuntimeError) as error:
         what = error.strerror if isinstance(error, OSError) else "its links lead round in a circle"
-        raise TrustError(f"the root of trust {trust.anchor} cannot be read: {what}") from error
+        enrol = ". Run: limpet trust enrol ROOT" if isinstance(error, FileNotFoundError) else ""
+        raise TrustError(f"the root of trust {trust.anchor} cannot be read: {what}{enrol}") from error
     try:
         roots = chain.anchored(data)
     except LimpetError as error:
