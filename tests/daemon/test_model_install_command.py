@@ -84,8 +84,7 @@ def test_a_bundle_is_installed_shown_rolled_back_and_remembered(
         assert shown["motion", 2, "deployed"]["pipelines"] == ["motion"]
         done = done_here("rollback", "--config", config)
         assert (done.returncode, done.stdout) == (0, "motion: went back to motion 1\n")
-        consumer.wait_results("motion", 5)
-        assert consumer.results("motion")[-1]["version"] == 1
+        wait_until(lambda: consumer.results("motion")[-1]["version"] == 1)
         assert rows(config)["motion", 1, "deployed"]["state"] == "running"
         assert done_here("list", config).stdout.splitlines()[1].startswith("motion  2        previous")
         happened = json.loads(done_here("history", "motion", "--json", "--config", config).stdout)
@@ -103,10 +102,18 @@ def test_a_bundle_is_installed_shown_rolled_back_and_remembered(
         assert {one["by"] for one in ordered} == {ordered[0]["by"]} != {""}
         told = done_here("history", "--config", config).stdout
         assert "went back to motion 1." in told
+        assert f"motion: command rollback: obeyed, by {ordered[0]['by']}" in told
         assert told.splitlines()[-1].startswith(
             "now  motion: runs motion 1; update to motion 2: rolled back since"
         )
         assert told.splitlines()[-1].endswith("a rollback goes to motion 2")
+        assert limpet("model", "rollback", "--config", config).returncode == 0
+        older = [stick / "motion-1.limpet", "--pipeline", "motion", "--trial-windows", 3, "--yes"]
+        done = install(config, *older)
+        assert done.returncode == 1
+        assert "Version 1 of motion is older than 2, which was good here." in done.stderr
+        assert "limpet model install FILE --allow-older" in done.stderr
+        assert install(config, *older, "--allow-older").returncode == 0
         assert running.stop() == 0
     assert whole(consumer.results("motion"))
 

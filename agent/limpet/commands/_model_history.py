@@ -16,7 +16,6 @@ from limpet.errors import LimpetError
 from limpet.models import history
 from limpet.untrusted import printable
 from limpet.updates.moves import wanted_name
-from limpet.wording import joined
 
 if TYPE_CHECKING:
     import argparse
@@ -122,11 +121,10 @@ def _sentence(one: Happened) -> str:
     unset = " (clock not set)" if one.unset else ""
     named = f" {one.model} {one.version}" if one.event == "activated" else ""
     parts = [f"{_NAMES[one.event]}{named}", one.reason]
-    text = ": ".join(part for part in parts if part)
-    keys = f" Signed by {joined([key[:16] for key in one.signed_by])}." if one.signed_by else ""
-    by = f" By {one.by}." if one.by else ""
+    text = (" " if one.event == "command" else ": ").join(part for part in parts if part)
+    by = f", by {one.by}" if one.by else ""
     when = one.time.astimezone(timezone.utc)
-    return f"{when:%Y-%m-%d %H:%M:%S}{unset}  {one.pipeline}: {text}{keys}{by}"
+    return f"{when:%Y-%m-%d %H:%M:%S}{unset}  {one.pipeline}: {text}{by}"
 
 
 def _now(update: Update | None, ran: Runs | None) -> str:

@@ -70,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Windows on which it is compared with the old model before it takes over. Default: 0, no shadow.",
     )
     add("--staged", action="store_true", help="Check the bundle and keep it, but do not put it to work.")
+    add("--allow-older", action="store_true", help="Install it also if a higher version was good here.")
     add("--yes", action="store_true", help="Do not ask for confirmation.")
     add("--config", type=Path, metavar="FILE", default=config.usual(), help=config.USUAL)
     parser.set_defaults(act=install)
@@ -99,7 +100,7 @@ def install(arguments: argparse.Namespace) -> int:
 
 
 def _load(wanted: Config) -> None:
-    """Load what is needed after this process has become the owner: Python's files may be readable for root alone."""
+    """Load what is needed as the owner of the state directory: only root may be able to read Python's files."""
     codecs.lookup("cp437")  # zipfile needs it
     if trust := trust_of(wanted):
         from limpet.trust import files
@@ -114,8 +115,8 @@ def _with_sudo(arguments: argparse.Namespace) -> str:
     for option, value in (("--pipeline", arguments.pipeline), ("--trial-windows", arguments.trial_windows)):
         words += [option, str(value)] if value is not None else []
     words += ["--shadow", str(arguments.shadow)] if arguments.shadow is not None else []
-    words += [option for option in ("staged", "yes") if getattr(arguments, option)]
-    words = [f"--{word}" if word in ("staged", "yes") else word for word in words]
+    words += [option for option in ("staged", "allow_older", "yes") if getattr(arguments, option)]
+    words = [f"--{word.replace('_', '-')}" if word in ("staged", "allow_older", "yes") else word for word in words]
     return shlex.join(
         [*words, *(["--config", str(arguments.config)] if arguments.config != config.usual() else [])]
     )
@@ -258,6 +259,7 @@ def _request(arguments: argparse.Namespace, copy: _Copied, found: Identity) -> D
         sha256=copy.sha256,
         length=copy.length,
         policy=policy,
+        allow_older=arguments.allow_older,
         id=f"install-{os.urandom(6).hex()}",
     )
 
@@ -269,7 +271,7 @@ def _refuse(wanted: Config, updates: Updates, update: Update, request: DesiredMo
     facts = orders.facts_of(wanted, updates, update.pipeline)
     if refusals.is_good(request, update.good):
         return
-    if reason := refusals.refusal(request, update, facts, older=False):
+    if reason := refusals.refusal(request, update, facts, older=request.allow_older):
         pin = f" Run: limpet model use {request.model}@newest --pipeline {update.pipeline}" if facts.pinned else ""
         raise LimpetError(f"{update.pipeline}: {reason}{pin}")
 

@@ -81,7 +81,7 @@ def _too_old(model: str, version: int, facts: Facts, *, older: bool) -> str:
         return ""
     return (
         f"Version {version} of {model} is older than {highest}, which was good here. "
-        "Set allow_older in a signed request."
+        "Set allow_older in a signed request, or run on the device: limpet model install FILE --allow-older"
     )
 
 
