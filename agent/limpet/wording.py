@@ -58,6 +58,11 @@ def joined(reasons: Sequence[str]) -> str:
     return "; ".join(reasons[:MOST_REASONS]) + (f"; and {more} more" if more > 0 else "")
 
 
+def short_hash(digits: str) -> str:
+    """Return the first 16 digits of a SHA-256 or of a key's id, for people."""
+    return digits[:16]
+
+
 def line_of(error: BaseException) -> str:
     """Return the line of code that an error comes from, as the end of a sentence."""
     trace = error.__traceback__

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from limpet.errors import LimpetError
+from limpet.wording import short_hash
 from limpet_convert import package, sign
 from limpet_convert.errors import ConvertError, need
 
@@ -76,7 +77,7 @@ def remove_key(root: Any, role: str, keyid: str) -> None:
     for tuf in ROLES[role]:
         found = [one for one in root.signed.roles[tuf].keyids if one.startswith(keyid)]
         if len(found) != 1:
-            held = ", ".join(one[:12] for one in root.signed.roles[tuf].keyids) or "none"
+            held = ", ".join(short_hash(one) for one in root.signed.roles[tuf].keyids) or "none"
             raise ConvertError(f"role {role} has {len(found)} keys that begin with {keyid!r}; it has: {held}")
         root.signed.revoke_key(found[0], tuf)
 
@@ -110,7 +111,7 @@ def missing(root: Any, before: Any | None) -> list[str]:
     for by, whose in [*older, (root, "its own")]:
         result = by.signed.get_verification_result("root", payload, root.signatures)
         if not result:
-            left = ", ".join(one[:12] for one in result.unsigned)
+            left = ", ".join(map(short_hash, result.unsigned))
             found.append(f"{result.missing} of {whose} keys must sign: {left}")
     if before is not None and root.signed.version != before.signed.version + 1:
         found.append(f"root {root.signed.version} does not follow root {before.signed.version}")

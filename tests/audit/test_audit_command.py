@@ -53,7 +53,7 @@ def test_each_line_is_a_sentence_that_a_terminal_can_only_show(
     assert out.splitlines()[0].startswith(
         "1970-01-01 00:00:09 (clock not set)  1  press: installed; motion 1; SHA-256 "
     )
-    assert "signed by 0123456789ab" in out
+    assert "signed by 0123456789abcdef" in out
     assert "\x1b" not in out
 
 

@@ -48,7 +48,7 @@ def test_a_signed_bundle_names_its_key(tmp_path: Path, capsys: pytest.CaptureFix
     _, facts, text = shown(capsys, trusting.bundle(tmp_path / "motion-3.limpet", [maker]))
     assert facts["signed"]
     assert facts["signed_by"] == [maker.public_key.keyid]
-    assert f"signed      by {maker.public_key.keyid[:12]}, which is not verified" in text
+    assert f"signed      by {maker.public_key.keyid[:16]}, which is not verified" in text
     head = bundles.manifest({"model.tflite": model})
     members = [("manifest.json", head), ("model.tflite", model), ("signature", bytes(64))]
     assert "by a key that cannot be read" in shown(capsys, bundles.zipped(tmp_path / "m-3.limpet", members))[2]

@@ -81,7 +81,7 @@ def test_a_first_root_is_one_that_a_device_takes(desk: Workstation) -> None:
 
 def test_two_people_sign_a_root_one_after_the_other(desk: Workstation) -> None:
     made = desk.done(*NEW, "--root", "root2.key.pub", "--threshold", "root=2")
-    assert made["missing"] == [f"1 of its own keys must sign: {desk.key('root2.key')[:12]}"]
+    assert made["missing"] == [f"1 of its own keys must sign: {desk.key('root2.key')[:16]}"]
     status, text = desk.run("root", "renew", "root.json", "--key", "root.key")
     assert status == 1
     assert "not signed yet" in text

@@ -88,7 +88,9 @@ def test_inspect_proves_that_a_device_takes_it(tmp_path: Path, capsys: pytest.Ca
     assert "says that" in capsys.readouterr().out
     root = str(rooted(tmp_path))
     assert cli.main(["inspect", bundle, "--root", root]) == 0
-    assert f"signed by {sign.key_id(public(tmp_path / 'maker').public_bytes_raw())}" in capsys.readouterr().out
+    assert (
+        f"signed by {sign.key_id(public(tmp_path / 'maker').public_bytes_raw())[:16]}" in capsys.readouterr().out
+    )
     assert cli.main(["inspect", bundle, "--root", str(tmp_path / "maker.pub")]) == 1
     assert "could not be read" in capsys.readouterr().err
 

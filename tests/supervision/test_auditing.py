@@ -90,8 +90,8 @@ def test_a_root_of_trust_is_recorded_when_it_is_another_one(desk: Desk) -> None:
         desk.auditing.trusts(TrustReport(models="signed", root=root, roles=roles))  # type: ignore[arg-type]
     desk.auditing.trusts(TrustReport(models="unsigned"))
     assert [(one.event, one.what.reason) for one in desk.lines] == [
-        ("trust", f"signed, root 1; targets: 2 of {'a' * 12}, {'b' * 12}"),
-        ("trust", f"signed, root 2; targets: 2 of {'a' * 12}, {'b' * 12}"),
+        ("trust", f"signed, root 1; targets: 2 of {'a' * 16}, {'b' * 16}"),
+        ("trust", f"signed, root 2; targets: 2 of {'a' * 16}, {'b' * 16}"),
         ("trust", "no root of trust any more"),
     ]
 

@@ -87,7 +87,7 @@ def test_attack_bad_signature_is_refused(device: Device) -> None:
 
 def test_attack_unknown_key_is_refused(device: Device) -> None:
     stranger = trusting.key()
-    device.refuses(trusting.bundle(device.bundle, [stranger]), f"key {stranger.public_key.keyid[:12]} is unknown")
+    device.refuses(trusting.bundle(device.bundle, [stranger]), f"key {stranger.public_key.keyid[:16]} is unknown")
 
 
 def test_attack_key_of_another_role_is_refused(device: Device) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from limpet.untrusted import printable
-from limpet.wording import joined
+from limpet.wording import joined, short_hash
 
 if TYPE_CHECKING:
     from limpet.audit.entry import Entry, What, Who
 
-_SHOWN = 12
-"""Characters of a hash that are shown."""
 _EVENTS = {
     "activated": "runs another model",
     "begun": "the journal begins again",
@@ -49,7 +47,7 @@ def _command(what: What) -> str:
 
 def _model(what: What) -> list[str]:
     version = "" if what.version is None else f" {what.version}"
-    digest = f"SHA-256 {what.sha256[:_SHOWN]}" if what.sha256 else ""
+    digest = f"SHA-256 {short_hash(what.sha256)}" if what.sha256 else ""
     return [f"{what.model}{version}" if what.model else "", digest]
 
 
@@ -70,7 +68,7 @@ def _figures(entry: Entry) -> list[str]:
 def _who(who: Who) -> list[str]:
     parts = []
     if who.keys:
-        parts.append(f"signed by {joined([key[:_SHOWN] for key in who.keys])}")
+        parts.append(f"signed by {joined([*map(short_hash, who.keys)])}")
     if who.reporter:
         parts.append(f"through {who.reporter}" + (f", answer to {who.topic}" if who.topic else ""))
     if who.user:

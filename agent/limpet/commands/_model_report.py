@@ -11,6 +11,7 @@ from limpet.contracts.fields import TensorInfo
 from limpet.contracts.messages import Placed
 from limpet.models.manifest import Manifest
 from limpet.models.tflite.model_file import FileMetadata, Signature
+from limpet.wording import short_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -126,7 +127,7 @@ def _state(report: ModelReport) -> Iterator[Row]:
 def _origin(report: ModelReport) -> Iterator[Row]:
     """Yield what the manifest adds to the model file."""
     if report.signed:
-        keys = ", ".join(keyid[:12] for keyid in report.signed_by) or "a key that cannot be read"
+        keys = ", ".join(map(short_hash, report.signed_by)) or "a key that cannot be read"
         yield "signed", f"by {keys}, which is not verified"
     tables: dict[str, Any] = msgspec.to_builtins(report.manifest)
     for key in ("window", "transforms", "decoder", "postprocess", "metrics"):

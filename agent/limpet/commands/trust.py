@@ -18,6 +18,7 @@ from limpet.errors import LimpetError, TrustError
 from limpet.trust import library
 from limpet.trust.settings import FOLDER, Trust, trust_of
 from limpet.untrusted import printable, read_file
+from limpet.wording import short_hash
 
 if TYPE_CHECKING:
     import argparse
@@ -124,7 +125,7 @@ def _roles(report: TrustReport) -> list[str]:
             found.append(f"  {_WHAT[name]}: no key may sign them")
             continue
         count = "this key signs" if len(role.keys) == 1 else f"{role.threshold} of these keys must sign"
-        found += [f"  {_WHAT[name]}: {count}", *(f"    {keyid}" for keyid in role.keys)]
+        found += [f"  {_WHAT[name]}: {count}", *(f"    {short_hash(keyid)}" for keyid in role.keys)]
     return found
 
 

@@ -10,6 +10,7 @@ from limpet.errors import LimpetError
 from limpet.sha256 import sha256
 from limpet.text_file import LARGEST
 from limpet.untrusted import read_file
+from limpet.wording import short_hash
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
 QUERIES = frozenset({"ping", "health"})
 """Commands that change nothing. If they are obeyed, they are counted and have no line of their own."""
-
-
-_SHOWN = 12
-"""Characters of a key's id."""
 
 
 class Auditing:
@@ -68,7 +65,7 @@ class Auditing:
     def trusts(self, report: TrustReport) -> None:
         """Record whose models run here, at the start and when that changes. Without a root there is no line."""
         roles = [
-            f"{name}: {role.threshold} of {', '.join(key[:_SHOWN] for key in role.keys)}"
+            f"{name}: {role.threshold} of {', '.join(map(short_hash, role.keys))}"
             for name, role in report.roles.items()
         ]
         trusted = f"{report.models}, root {report.root}; {'; '.join(roles)}" if report.root else ""

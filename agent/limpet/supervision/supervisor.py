@@ -32,7 +32,8 @@ from limpet.supervision.planner import Planner
 from limpet.supervision.reloads import Reloads
 from limpet.supervision.service_manager import ServiceManager
 from limpet.supervision.showing import Showing
-from limpet.supervision.updates import Calls, Surroundings, Updater
+from limpet.supervision.update_calls import Calls
+from limpet.supervision.updates import Surroundings, Updater
 from limpet.updates.comparison import Comparisons
 from limpet.wakeup import Wakeup
 

@@ -186,6 +186,12 @@ class UpdateFiles:
         state_files.remove(self._requests / f"{pipeline}.limpet")
 
 
+def why_not(error: OSError) -> str:
+    """Return why a file could not be read or written, as a sentence."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}."
+
+
 def _below(folder: Path) -> list[Path]:
     """Return what is in a folder by name, nothing if there is no folder."""
     if state_files.is_irregular_folder(folder):

@@ -7,27 +7,38 @@ that.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.contracts.assignment import FoundModel
+from limpet.contracts.assignment import FoundModel, ShadowAssignment
 from limpet.errors import ConfigError
 from limpet.models import sealed
+from limpet.supervision import auditing
 from limpet.supervision.checking import EXAMINING
+from limpet.supervision.update_files import why_not
 from limpet.trust.settings import accept, trust_of
+from limpet.updates.instructions import (
+    Admit,
+    CleanUp,
+    Fetch,
+    Instruction,
+    Note,
+    Place,
+    Select,
+    Shadow,
+    Stop,
+    Verify,
+)
 from limpet.updates.state import Deployed
 from limpet.updates.stimuli import (
-    Fetched,
     NotAdmitted,
-    NotFetched,
     NotPlaced,
+    NotTakenOver,
     NotVerified,
     Placed,
     Verified,
 )
 from limpet.wire.border import cleaned
-from limpet.wire.deploy_records import Deploy, Ended, Lacking, Links, Progress
 from limpet.wire.fork_records import Examine, Examined, Seal, Sealed
 from limpet.wording import joined
 
@@ -35,35 +46,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from limpet.config import Config, UpdatesTable
-    from limpet.contracts.assignment import Assignment
+    from limpet.audit.journal import Journal
+    from limpet.config import Config
     from limpet.contracts.updates import DesiredModel
-    from limpet.delivery.deliveries import DeliveryInbox
     from limpet.supervision.fleet import Fleet
     from limpet.supervision.helpers import Cancel
+    from limpet.supervision.update_calls import Calls
+    from limpet.supervision.update_fetches import Fetches
     from limpet.supervision.update_files import UpdateFiles
+    from limpet.supervision.update_store import UpdateStore
     from limpet.trust.settings import Trust
     from limpet.updates.state import Update
-    from limpet.updates.stimuli import Stimulus
-    from limpet.wire.deploy_records import FromDeployer
+    from limpet.updates.stimuli import Admitted, Stimulus
+    from limpet.wire.fork_records import Verdict
 
 log = logging.getLogger(__name__)
 
 SEALING = 90.0
 """Seconds for encrypting a bundle."""
-LONGEST_FETCH = 6 * 3600.0
-"""Seconds for one attempt to fetch a bundle. The next one goes on where it ended."""
-
-
-@dataclass(slots=True)
-class _Fetching:
-    """A download that goes on. ``present`` at its start, and now; ``received`` of that over the network."""
-
-    length: int
-    began_with: int
-    present: int
-    received: int = 0
-    asked: set[str] = field(default_factory=set)
 
 
 class Finding(NamedTuple):
@@ -75,131 +75,67 @@ class Finding(NamedTuple):
 
 
 class UpdateTasks:
-    """The work of all pipelines. ``answer`` takes what came of it; ``received`` counts bytes from the network."""
+    """The work of all pipelines. ``answer`` takes what came of it. ``fetches`` has the downloads."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - what an update works with
         self,
+        store: UpdateStore,
         files: UpdateFiles,
         fleet: Fleet,
-        inbox: DeliveryInbox,
-        answer: Callable[[str, Stimulus], None],
-        received: Callable[[int], None],
-        progressed: Callable[[str], None],
+        journal: Journal,
+        fetches: Fetches,
+        calls: Calls,
+        answer: Callable[[str, Stimulus], object],
     ) -> None:
+        self.fetches = fetches
+        self._store = store
         self._files = files
         self._fleet = fleet
-        self._inbox = inbox
+        self._journal = journal
+        self._calls = calls
         self._answer = answer
-        self._received = received
-        self._progressed = progressed
-        self._fetching: dict[str, _Fetching] = {}
         self._examining: dict[str, Cancel] = {}
         self.examined: dict[Path, FoundModel] = {}
         """Bundles in their final place that were examined since the daemon started, and are intact."""
 
-    def progress(self, pipeline: str) -> float | None:
-        """Return the share of a download that is there, ``None`` if nothing is fetched."""
-        one = self._fetching.get(pipeline)
-        return min(one.present / one.length, 1.0) if one else None
+    def follow(self, config: Config, name: str, instruction: Instruction) -> None:
+        """Carry out an instruction for a pipeline."""
+        update = self._store.update(name)
+        match instruction:
+            case Fetch(request, most_bytes):
+                self.fetches.start(config, update, request, list(self._store.updates.deployed), most_bytes)
+            case Verify(request):
+                self._verify(config, name, request)
+            case Place(bundle):
+                self._place(config, name, bundle)
+            case Admit(candidate):
+                self._find(config, name, candidate, partial(self._admit, name))
+            case Shadow():
+                self._begin_or_end_shadow(config, name, instruction)
+            case _:
+                self._follow_at_once(update, instruction)
 
-    # --- fetch
-
-    def fetch(
-        self,
-        config: Config,
-        update: Update,
-        request: DesiredModel,
-        bases: list[Deployed],
-        most_bytes: int | None,
-    ) -> None:
-        """Fetch a bundle: from the file beside a local request, or by a deployer.
-
-        ``most_bytes``: so many may come over the network now, ``None`` for what the request needs.
-        """
-        name = update.pipeline
-        try:
-            if update.local and (self._files.take_local(name) or self._files.whole(name) is not None):
-                self._answer(name, Fetched())
-            elif not request.sources:
-                why = "The file of the request is gone." if update.local else "The request names no source."
-                self._answer(name, NotFetched(why, final=True))
-            elif config.updates is None:
-                reason = "This device fetches no models: its configuration has no table [updates]."
-                self._answer(name, NotFetched(reason, final=True))
-            else:
-                self._deploy(config.updates, name, request, bases, most_bytes)
-        except OSError as error:
-            self._answer(name, NotFetched(_why(error), final=False))
-
-    def _deploy(
-        self,
-        table: UpdatesTable,
-        name: str,
-        request: DesiredModel,
-        bases: list[Deployed],
-        most_bytes: int | None,
-    ) -> None:
-        needed = 2 * request.length + sum(source.length for source in request.sources)
-        folder = self._files.resume_download(name)
-        present = self._files.present(name)
-        self._fetching[name] = _Fetching(request.length, present, present)
-        deploy = Deploy(
-            pipeline=name,
-            request=request,
-            folder=folder,
-            bases=self._files.by_file_hash(bases),
-            links=_links(table),
-            seconds=LONGEST_FETCH,
-            most_bytes=needed if most_bytes is None else min(needed, most_bytes),
-        )
-        self._fleet.deployers.start(deploy, partial(self._hear, name))
-
-    def _hear(self, name: str, record: FromDeployer | None, reason: str) -> None:
-        """Take what a deployer reports. It is believed about its own progress alone."""
-        one = self._fetching.get(name)
-        if one is None:
-            return
-        if isinstance(record, Lacking):
-            one.asked.add(record.sha256)
-            self._want_chunks()
-            self._inbox.ask(record.sha256, record.ranges, needs_list=record.needs_list)
-        elif isinstance(record, Progress):
-            self._count(one, record.received)
-            one.present = record.present
-            self._progressed(name)
-        else:
-            del self._fetching[name]
-            self._want_chunks()
-            self._end_fetch(name, one, record, reason)
-
-    def _count(self, one: _Fetching, received: int) -> None:
-        self._received(max(received - one.received, 0))
-        one.received = max(received, one.received)
-
-    def _end_fetch(self, name: str, one: _Fetching, ended: Ended | None, reason: str) -> None:
-        progress = self._files.present(name) > one.began_with
-        if ended is None:
-            self._answer(name, NotFetched(f"The deployer ended: {reason}.", final=False, progress=progress))
-            return
-        self._count(one, ended.received)
-        self._received(0)  # What was spent is written now.
-        if ended.outcome == "fetched":
-            self._answer(name, Fetched())
-        else:
-            self._answer(name, NotFetched(cleaned(ended.reason), final=ended.final, progress=progress))
-
-    def _want_chunks(self) -> None:
-        self._inbox.want_chunks(self._fleet.deployers.wanted_chunks())
+    def _follow_at_once(self, update: Update, instruction: Instruction) -> None:
+        """Carry out an instruction that has no answer."""
+        match instruction:
+            case Select():
+                self._calls.select()
+            case Stop():
+                self.stop(update.pipeline)
+            case CleanUp():
+                self.clean_up(update.pipeline)
+            case Note(event, text):
+                self._note(update, event, text)
 
     # --- verify
 
-    def verify(self, config: Config, name: str, request: DesiredModel) -> None:
+    def _verify(self, config: Config, name: str, request: DesiredModel) -> None:
         """Have what was fetched examined in a sandbox. Its deployer is gone by now."""
         try:
             path = self._files.whole(name)
             size = path.lstat().st_size if path else 0
         except OSError as error:
-            self._answer(name, NotVerified(_why(error), final=False))
+            self._answer(name, NotVerified(why_not(error), final=False))
             return
         if path is None:
             self._answer(name, NotVerified("The download is gone.", final=False))
@@ -257,9 +193,9 @@ class UpdateTasks:
             key=_key(config, bundle),
         )
 
-    # --- place, admit
+    # --- place, admit, shadow
 
-    def place(self, config: Config, name: str, bundle: Deployed) -> None:
+    def _place(self, config: Config, name: str, bundle: Deployed) -> None:
         """Put a download into its final place, encrypted if the configuration has a key."""
         try:
             key = sealed.key_of(config, bundle)
@@ -269,7 +205,7 @@ class UpdateTasks:
                 self._seal(name, bundle, key)
                 return
         except OSError as error:
-            self._answer(name, NotPlaced(_why(error)))
+            self._answer(name, NotPlaced(why_not(error)))
         except ConfigError as error:
             self._answer(name, NotPlaced(joined(error.problems)))
         else:
@@ -293,43 +229,38 @@ class UpdateTasks:
         try:
             self._files.place_sealed(name, bundle)
         except OSError as error:
-            self._answer(name, NotPlaced(_why(error)))
+            self._answer(name, NotPlaced(why_not(error)))
         else:
             self._answer(name, Placed())
 
-    def admit(
-        self, config: Config, name: str, bundle: Deployed, try_out: Callable[[str, FoundModel], Assignment | None]
-    ) -> None:
-        """Try a bundle in a separate process. After a restart of the daemon it is examined again before.
-
-        ``try_out`` returns the assignment in which a pipeline runs a model.
-        """
-        self.examined_bundle(config, name, bundle, partial(self._admit, name, try_out))
-
-    def _admit(
-        self,
-        name: str,
-        try_out: Callable[[str, FoundModel], Assignment | None],
-        finding: Finding,
-    ) -> None:
+    def _admit(self, name: str, finding: Finding) -> None:
+        """Try a model in a separate process."""
         found = finding.model
         if found is None:
             self._answer(name, NotAdmitted(finding.reason, final=finding.final))
-        elif (assignment := try_out(name, found)) is None:
+        elif (assignment := self._calls.try_out(name, found)) is None:
             why = "The pipeline follows one that has no model. Install a model for that one first."
             self._answer(name, NotAdmitted(why))
         else:
-            self._fleet.admissions.start(
-                assignment, name, found.file, lambda outcome, _: self._answer(name, outcome)
-            )
+            self._fleet.admissions.start(assignment, name, found.file, partial(self._tried, name))
 
-    def examined_bundle(
-        self, config: Config, name: str, bundle: Deployed, then: Callable[[Finding], None]
-    ) -> None:
-        """Call ``then`` with what is known of a deployed bundle.
+    def _tried(self, name: str, outcome: Admitted | NotAdmitted, _verdict: Verdict | None) -> None:
+        self._answer(name, outcome)
 
-        It is examined, unless that was done since the daemon started.
-        """
+    def _begin_or_end_shadow(self, config: Config, name: str, shadow: Shadow) -> None:
+        if shadow.model is None:
+            self._calls.shadow(name, None)
+        else:
+            self._find(config, name, shadow.model, partial(self._shadow, name, shadow))
+
+    def _shadow(self, name: str, shadow: Shadow, finding: Finding) -> None:
+        if (found := finding.model) is not None:
+            self._calls.shadow(name, ShadowAssignment(found.file, shadow.every, shadow.share))
+        elif self._store.update(name).candidate == shadow.model:  # An old model that is damaged proves nothing.
+            self._answer(name, NotTakenOver(finding.reason))
+
+    def _find(self, config: Config, name: str, bundle: Deployed, then: Callable[[Finding], None]) -> None:
+        """Call ``then`` with what is known of a deployed bundle. It is examined once in a run of the daemon."""
         path = self._files.path(bundle)
         if path in self.examined:
             then(Finding(self.examined[path]))
@@ -364,19 +295,37 @@ class UpdateTasks:
 
     def stop(self, name: str) -> None:
         """End the work for a pipeline. Nothing more is heard of it."""
-        self._fleet.deployers.stop(name)
+        self.fetches.stop(name)
         self._fleet.admissions.stop(name)
-        if self._fetching.pop(name, None):
-            self._want_chunks()
         self._cancel(name)
 
     def _cancel(self, name: str) -> None:
         if cancel := self._examining.pop(name, None):
             cancel()
 
-    def forget(self, kept: set[Path]) -> None:
-        """Forget what was examined of bundles that are deleted."""
+    def _note(self, update: Update, event: str, text: str) -> None:
+        self._calls.report(event, update.pipeline, text)
+        what, who = auditing.of_update(update, event, text)
+        self._journal.record(event, what, pipeline=update.pipeline, who=who)
+
+    def clean_up(self, name: str) -> None:
+        """Delete the download of a pipeline, and the bundles that no pipeline needs."""
+        try:
+            self._files.delete_download(name)
+        except OSError as error:
+            log.warning("the download of pipeline %s is not deleted: %s", name, error.strerror)
+        self.prune()
+
+    def prune(self) -> None:
+        """Delete the bundles that no pipeline needs."""
+        needed = self._store.updates.deployed
+        self._files.prune(needed)
+        kept = {self._files.path(one) for one in needed}
         self.examined = {path: found for path, found in self.examined.items() if path in kept}
+
+    def forget_examined(self) -> None:
+        """Have all deployed bundles examined again, as other keys are trusted now."""
+        self.examined = {}
 
 
 def _key(config: Config, bundle: Deployed) -> bytes:
@@ -385,19 +334,3 @@ def _key(config: Config, bundle: Deployed) -> bytes:
         return sealed.key_of(config, bundle)
     except ConfigError:
         return b""
-
-
-def _links(table: UpdatesTable) -> Links:
-    return Links(
-        allow=tuple(table.allow),
-        ca_file=table.ca_file,
-        certificate=table.certificate,
-        key=table.key,
-        proxy=table.proxy,
-        bytes_per_second=table.bytes_per_second or 0.0,
-    )
-
-
-def _why(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}."

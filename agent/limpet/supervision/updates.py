@@ -7,10 +7,7 @@ be written, nothing is done, and what happened is passed on again later.
 from __future__ import annotations
 
 import logging
-import os
-import time
 from collections import deque
-from datetime import datetime, timezone
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,47 +15,41 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from limpet.audit.entry import What, Who
-from limpet.contracts.assignment import FoundModel, ShadowAssignment
 from limpet.contracts.updates import ModelName
-from limpet.device.clock import PLAUSIBLE, boot_id
+from limpet.device.clock import boot_id
 from limpet.models import deployed, pins
-from limpet.supervision import auditing
 from limpet.supervision.update_files import UpdateFiles, delete_admissions
+from limpet.supervision.update_store import UpdateStore, local_time
 from limpet.updates import instructions, stimuli
 from limpet.updates.reports import report
-from limpet.updates.state import Update, Updates, forgotten, on_disk
+from limpet.updates.state import Update, Updates, left_of, rests, without_candidates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
 
     from limpet.audit.journal import Journal
     from limpet.config import Config
-    from limpet.contracts.assignment import Assignment
+    from limpet.contracts.assignment import FoundModel
     from limpet.contracts.deliveries import Delivery
     from limpet.contracts.updates import UpdateReport
     from limpet.delivery.deliveries import DeliveryInbox
     from limpet.device.host import Host
     from limpet.models.deployed import Kept
     from limpet.supervision.fleet import Fleet
+    from limpet.supervision.update_calls import Calls
     from limpet.supervision.update_requests import UpdateRequests
-    from limpet.supervision.update_tasks import Finding, UpdateTasks
+    from limpet.supervision.update_tasks import UpdateTasks
     from limpet.updates.comparison import Comparisons
     from limpet.updates.facts import Facts
-    from limpet.updates.instructions import Instruction, Shadow
-    from limpet.updates.schedule import Conditions
+    from limpet.updates.instructions import Instruction
     from limpet.updates.stimuli import Ordered, Stimulus
     from limpet.wire.records import Incident, RawResults, ShadowFailed, Transition
 
 log = logging.getLogger(__name__)
 
-DISK_BYTES = 512_000_000
-"""Bytes for bundles where the configuration has no table ``[updates]``."""
-WRITE_AGAIN = 1.0
-"""Seconds after which a state that could not be written is tried again."""
 MOST_POSTPONED = 1000
 PROGRESS = 1.0
 """Seconds between two reports of a progress."""
-_AT_REST = ("idle", "good", "failed", "rolled_back")
 _REPLACED = "The pipeline runs another model, as this one is damaged or failed. Request it again."
 COUNTED = 1 << 20
 """Bytes from the network after which what was spent is written to the disk, while a download goes on."""
@@ -74,24 +65,6 @@ class Surroundings(NamedTuple):
     comparisons: Comparisons
 
 
-class Calls(NamedTuple):
-    """What updates have done in the daemon.
-
-    ``select``: have the pipelines run what is selected now. ``shadow``: begin or end a shadow. ``publish``: report
-    the model of a pipeline. ``report``: an event of a pipeline, with its reason. ``try_out``: return an assignment
-    in which a pipeline runs this model; ``None`` if there is none. ``has_model``: whether a pipeline runs a model.
-    ``has_first``: whether it runs the first one of those that are selected for it.
-    """
-
-    select: Callable[[], None]
-    shadow: Callable[[str, ShadowAssignment | None], None]
-    publish: Callable[[str], None]
-    report: Callable[[str, str, str], None]
-    try_out: Callable[[str, FoundModel], Assignment | None]
-    has_model: Callable[[str], bool]
-    has_first: Callable[[str], bool]
-
-
 class Updater:
     """The updates of all pipelines. Everything here runs on the supervisor's main thread."""
 
@@ -101,7 +74,8 @@ class Updater:
         self._calls: Calls
         state = config.device.state
         self._files = UpdateFiles(state)
-        self._state, self._pins, self._intact = kept
+        updates, self._pins, self._intact = kept
+        self._store = UpdateStore(state, updates)
         self._made_tasks: UpdateTasks | None = None
         self._made_requests: UpdateRequests | None = None
         self._happened: deque[tuple[str, Stimulus]] = deque()
@@ -109,7 +83,6 @@ class Updater:
         self._begun = False
         self._backlog: list[Callable[[], None]] = []
         self._postponed: deque[tuple[str, Stimulus]] = deque(maxlen=MOST_POSTPONED)
-        self._write_again = 0.0
         self._is_reported = False
         """Whether it was reported already that the state cannot be written."""
         self._is_uncounted = False
@@ -127,11 +100,13 @@ class Updater:
     @property
     def _tasks(self) -> UpdateTasks:
         if self._made_tasks is None:
+            from limpet.supervision.update_fetches import Fetches
             from limpet.supervision.update_tasks import UpdateTasks
 
-            fleet, inbox = self._device.fleet, self._device.inbox
+            fleet, inbox, journal = self._device.fleet, self._device.inbox, self._device.journal
+            fetches = Fetches(self._files, fleet, inbox, self.feed, self._count_received, self._progressed)
             self._made_tasks = UpdateTasks(
-                self._files, fleet, inbox, self._answered, self._count_received, self._progressed
+                self._store, self._files, fleet, journal, fetches, self._calls, self.feed
             )
         return self._made_tasks
 
@@ -148,9 +123,9 @@ class Updater:
 
     def boot(self) -> Config:
         """Take note that the daemon has started. Return the configuration as pins and updates change it."""
-        machine = self._state.machine != boot_id()
-        for name, update in list(self._state.pipelines.items()):
-            if not _rests(update):
+        machine = self._store.updates.machine != boot_id()
+        for name, update in list(self._store.updates.pipelines.items()):
+            if not rests(update):
                 self.feed(name, stimuli.Booted(machine=machine))
         self._is_uncounted = bool(self._postponed)
         return self.selected(pins.applied(self._config, self._pins))
@@ -170,9 +145,9 @@ class Updater:
     def use(self, config: Config) -> None:
         """Take a configuration, at the start and after a reload."""
         self._config = config
-        left = _left(self._state.pipelines, config.pipelines)
-        gone = [name for name, update in self._state.pipelines.items() if left.get(name) != update]
-        if gone and self._write(replace(self._state, pipelines=left)):
+        kept = left_of(self._store.updates.pipelines, config.pipelines)
+        gone = [name for name, update in self._store.updates.pipelines.items() if kept.get(name) != update]
+        if gone and self._write(replace(self._store.updates, pipelines=kept)):
             for name in gone:
                 self._forget(name)
                 log.info("the update of pipeline %s is forgotten: it is not configured any more", name)
@@ -185,7 +160,7 @@ class Updater:
         for known in (self.on_trial, self._ticks, self._progress):
             known.pop(name, None)
         self._calls.shadow(name, None)
-        self._clean_up(name)
+        self._tasks.clean_up(name)
 
     def chosen(self, wanted: Config, damaged: Callable[[str], object]) -> Config:
         """Return a configuration as pins and updates change it. Pins are read again, see ``pins.read``."""
@@ -194,7 +169,7 @@ class Updater:
 
     def selected(self, config: Config) -> Config:
         """Return a configuration with what updates select now."""
-        state = _without_candidates(self._state) if self._is_uncounted else self._state
+        state = without_candidates(self._store.updates) if self._is_uncounted else self._store.updates
         return deployed.applied(config, state, self._pins)
 
     @property
@@ -205,18 +180,18 @@ class Updater:
     def forget_examined(self) -> None:
         """Have all deployed bundles examined again, as other keys are trusted now."""
         if self._made_tasks:
-            self._made_tasks.forget(set())
+            self._made_tasks.forget_examined()
 
     # --- what comes from outside
 
     def take_requests(self) -> None:
         """Take the requests that a person on this device wrote."""
         if self._files.requests():
-            self._requests.take_local(self._config, self._state)
+            self._requests.take_local(self._config, self._store.updates)
 
     def take(self, delivery: Delivery) -> None:
         """Take a desired state as it came over the network."""
-        self._requests.take(delivery, self._config, self._state)
+        self._requests.take(delivery, self._config, self._store.updates)
 
     def take_chunks(self) -> None:
         """Pass on the chunks that came to the deployers that want them."""
@@ -247,8 +222,7 @@ class Updater:
 
     def moved(self, move: Transition, sha256: str) -> None:
         """Take note of a transition. ``sha256``: identity of the model that runs, empty if it is unknown."""
-        update = self._state.pipelines.get(move.pipeline)
-        if update is None or _rests(update):
+        if rests(self._store.update(move.pipeline)):
             return
         if move.state == "running" and sha256:
             self.feed(move.pipeline, stimuli.TookOver(sha256))
@@ -260,7 +234,7 @@ class Updater:
         name = incident.pipeline
         if name not in self.on_trial:
             return
-        candidate = self._state.pipelines[name].candidate
+        candidate = self._store.updates.pipelines[name].candidate
         if incident.event == "crashed":
             self.feed(name, stimuli.NotTakenOver(_sentence(incident.reason)))
         elif incident.sha256 and candidate and incident.sha256 == candidate.sha256:
@@ -268,8 +242,8 @@ class Updater:
 
     def shadow_failed(self, record: ShadowFailed) -> None:
         """Take note that a model failed beside the one at work. If it is the candidate, that ends its update."""
-        update = self._state.pipelines.get(record.pipeline)
-        if update is None or update.stage != "shadow" or update.candidate is None:
+        update = self._store.update(record.pipeline)
+        if update.stage != "shadow" or update.candidate is None:
             return
         if (update.candidate.model, update.candidate.version) == (record.shadow, record.shadow_version):
             self.feed(record.pipeline, stimuli.NotTakenOver(_sentence(record.reason)))
@@ -286,7 +260,7 @@ class Updater:
 
     def next_due(self) -> float | None:
         """Return when ``tend`` has something to do, on the monotonic clock; ``None`` if nothing is expected."""
-        others = [self._write_again] if self._write_again else []
+        others = [self._store.again_at] if self._store.again_at else []
         if (figures := self._device.comparisons.next_due()) is not None:
             others.append(figures)
         if self._made_requests and (request := self._made_requests.next_due()) is not None:
@@ -297,10 +271,10 @@ class Updater:
         """Do what is due."""
         if not self._begun or (due := self.next_due()) is None or due > monotonic():
             return
-        if self._write_again and self._write_again <= monotonic():
+        if 0 < self._store.again_at <= monotonic():
             self._pass_on_again()
         if self._made_requests:
-            self._made_requests.tend(self._config, self._state)
+            self._made_requests.tend(self._config, self._store.updates)
         for name, figures in self._device.comparisons.news(monotonic()):
             self.feed(name, stimuli.Compared(figures))
             self._progressed(name)
@@ -313,10 +287,10 @@ class Updater:
 
     def report(self, pipeline: str) -> UpdateReport | None:
         """Return how far the update of a pipeline is, ``None`` if there was none."""
-        update = self._state.pipelines.get(pipeline)
+        update = self._store.updates.pipelines.get(pipeline)
         if update is None or update == Update(pipeline=pipeline, serial=update.serial):
             return None
-        found = report(update, self._made_tasks.progress(pipeline) if self._made_tasks else None)
+        found = report(update, self._made_tasks.fetches.progress(pipeline) if self._made_tasks else None)
         if update.stage == "good" and update.good and self._begun and not self._calls.has_first(pipeline):
             return replace(found, reason=_REPLACED)
         return found
@@ -324,10 +298,7 @@ class Updater:
     # --- one step
 
     def feed(self, pipeline: str, stimulus: Stimulus) -> bool:
-        """Pass on what happened. Return whether what follows is on the disk.
-
-        Within another step, it is passed on after that one.
-        """
+        """Pass on what happened, after the step at work. Return whether what follows is on the disk."""
         return self._feed(pipeline, stimulus, [])
 
     def _feed(self, pipeline: str, stimulus: Stimulus, refused: list[str]) -> bool:
@@ -348,8 +319,8 @@ class Updater:
             return True
         from limpet.updates import machine
 
-        before = self._state.pipelines.get(pipeline)
-        applied = machine.apply(self._state, pipeline, stimulus, self._facts(pipeline))
+        before = self._store.updates.pipelines.get(pipeline)
+        applied = machine.apply(self._store.updates, pipeline, stimulus, self._facts(pipeline))
         if applied.refused:
             refused.append(applied.refused)
         if before is None and applied.updates.pipelines[pipeline] == Update(pipeline=pipeline):
@@ -359,7 +330,7 @@ class Updater:
             if not (is_file or isinstance(stimulus, stimuli.Ordered)):
                 self._postponed.append((pipeline, stimulus))
             return False  # A command is refused, and a file with a request stays: it is read again.
-        after = self._state.pipelines[pipeline]
+        after = self._store.updates.pipelines[pipeline]
         self._note_candidate(after)
         self._ticks.pop(pipeline, None)
         if (wait := machine.due(after, self._facts(pipeline))) is not None:
@@ -367,9 +338,12 @@ class Updater:
         self._report_stage(before, after, applied.instructions)
         for instruction in applied.instructions:
             self._when_begun(partial(self._follow, pipeline, instruction))
-        if before is None or _visible(before) != _visible(after):
+        if before is None or _shown(before) != _shown(after):
             self._when_begun(lambda: self._calls.publish(pipeline))
         return True
+
+    def _follow(self, pipeline: str, instruction: Instruction) -> None:
+        self._tasks.follow(self._config, pipeline, instruction)
 
     def _when_begun(self, call: Callable[[], None]) -> None:
         """Do something now, or once pipelines run and reporters are open."""
@@ -379,33 +353,25 @@ class Updater:
             self._backlog.append(call)
 
     def _write(self, updates: Updates) -> bool:
-        """Take a state, if the disk has it. Otherwise report why it cannot be written."""
-        on_it = on_disk(updates)
-        if on_it != on_disk(self._state):
-            updates = replace(updates, latest=max(updates.latest, _clock()), machine=boot_id())
-            try:
-                deployed.write(self._config.device.state, on_disk(updates))
-            except OSError as error:
-                if not (self._write_again or self._is_reported):
-                    path = self._config.device.state / "updates.json"
-                    reason = f"{path}: {error.strerror}; updates wait, what runs goes on"
-                    self._when_begun(lambda: self._calls.report("update_waits", "", reason))
-                self._write_again = monotonic() + WRITE_AGAIN
-                return False
-            self._write_again = 0.0
-        self._state = updates
-        return True
+        """Take a state, if the disk has it. Otherwise report once why it cannot be written."""
+        if self._store.write(updates):
+            return True
+        if not self._is_reported:
+            self._is_reported = True
+            reason = f"{self._store.problem}; updates wait, what runs goes on"
+            self._when_begun(lambda: self._calls.report("update_waits", "", reason))
+        return False
 
     def _pass_on_again(self) -> None:
         """Try again what could not be written."""
-        self._is_reported, self._write_again = True, 0.0
+        self._store.again_at = 0.0
         postponed, self._postponed = self._postponed, deque(maxlen=MOST_POSTPONED)
-        while postponed and not self._write_again:
+        while postponed and not self._store.again_at:
             self.feed(*postponed.popleft())
         self._postponed.extend(postponed)
-        if not self._write_again:
+        if not self._store.again_at:
             self.take_requests()
-        if not self._write_again:
+        if not self._store.again_at:
             self._is_reported = False
             if self._is_uncounted:
                 self._is_uncounted = False
@@ -433,123 +399,31 @@ class Updater:
             self._when_begun(lambda: self._calls.report(f"update_{after.stage}", after.pipeline, text))
 
     def _facts(self, pipeline: str) -> Facts:
-        from limpet.updates import schedule
-        from limpet.updates.facts import Facts
+        from limpet.supervision.update_facts import facts
 
-        table = self._config.updates
-        return Facts(
-            now=max(_clock(), self._state.latest),
-            steady=monotonic(),
-            disk=schedule.Disk(bound=table.disk_bytes if table else DISK_BYTES, free=self._free()),
-            conditions=self._conditions(pipeline),
-            window=table.window if table else schedule.ANY_TIME,
-            per_day=table.bytes_per_day if table else None,
-            spent=schedule.spend(self._state.spent, _local(), self._spent),
+        return facts(
+            self._config,
+            self._store,
+            self._device.host,
+            pipeline,
+            received=self._spent,
             pinned=pipeline in self._pins.pipelines,
             has_model=not self._begun or self._calls.has_model(pipeline),
             has_good=not self._begun or self._calls.has_first(pipeline),
         )
 
-    def _free(self) -> int:
-        try:
-            disk = os.statvfs(self._config.device.state)
-        except OSError:
-            return 0
-        return disk.f_bavail * disk.f_frsize
-
-    def _conditions(self, pipeline: str) -> Conditions:
-        from limpet.updates.schedule import Conditions
-
-        local = _local()
-        update = self._state.pipelines.get(pipeline)
-        if update is None or update.stage not in ("staged", "shadow"):
-            return Conditions(local=local)  # No window is waited for, so the machine is not read.
-        readings = self._device.host.readings()
-        busy = readings.pressure is not None and readings.pressure >= self._config.governor.busy
-        return Conditions(local=local, busy=busy, on_battery=readings.charge is not None)
-
-    # --- what the rules say
-
-    def _follow(self, name: str, instruction: Instruction) -> None:
-        """Carry out an instruction."""
-        update = self._state.pipelines.get(name) or Update(pipeline=name)
-        match instruction:
-            case instructions.Fetch(request, most_bytes):
-                self._tasks.fetch(self._config, update, request, list(self._state.deployed), most_bytes)
-            case instructions.Verify(request):
-                self._tasks.verify(self._config, name, request)
-            case instructions.Place(bundle):
-                self._tasks.place(self._config, name, bundle)
-            case instructions.Admit(candidate):
-                self._tasks.admit(self._config, name, candidate, self._calls.try_out)
-            case instructions.Shadow():
-                self._begin_or_end_shadow(name, instruction)
-            case _:
-                self._follow_at_once(update, instruction)
-
-    def _follow_at_once(self, update: Update, instruction: Instruction) -> None:
-        """Carry out an instruction that has no answer."""
-        match instruction:
-            case instructions.Select():
-                self._calls.select()
-            case instructions.Stop():
-                self._tasks.stop(update.pipeline)
-            case instructions.CleanUp():
-                self._clean_up(update.pipeline)
-            case instructions.Note(event, text):
-                self._note(update, event, text)
-
-    def _begin_or_end_shadow(self, name: str, shadow: Shadow) -> None:
-        if shadow.model is None:
-            self._calls.shadow(name, None)
-        else:
-            self._tasks.examined_bundle(self._config, name, shadow.model, partial(self._shadow, name, shadow))
-
-    def _shadow(self, name: str, shadow: Shadow, finding: Finding) -> None:
-        found = finding.model
-        if found is None:
-            update = self._state.pipelines.get(name)
-            if (
-                update is not None and update.candidate == shadow.model
-            ):  # An old model that is damaged proves nothing.
-                self.feed(name, stimuli.NotTakenOver(finding.reason))
-        else:
-            self._calls.shadow(name, ShadowAssignment(found.file, shadow.every, shadow.share))
-
-    def _note(self, update: Update, event: str, text: str) -> None:
-        self._calls.report(event, update.pipeline, text)
-        what, who = auditing.of_update(update, event, text)
-        self._device.journal.record(event, what, pipeline=update.pipeline, who=who)
-
-    def _clean_up(self, name: str) -> None:
-        """Delete the download of a pipeline, and the bundles that no pipeline needs."""
-        try:
-            self._files.delete_download(name)
-        except OSError as error:
-            log.warning("the download of pipeline %s is not deleted: %s", name, error.strerror)
-        self._prune()
-
-    def _prune(self) -> None:
-        self._files.prune(self._state.deployed)
-        if self._made_tasks:
-            self._made_tasks.forget({self._files.path(one) for one in self._state.deployed})
-
     def _clean_up_orphans(self) -> None:
         """Delete what an end of the daemon left behind."""
-        at_work = {
-            name for name, one in self._state.pipelines.items() if one.stage in ("downloading", "verifying")
-        }
+        pipelines = self._store.updates.pipelines
+        at_work = [name for name, one in pipelines.items() if one.stage in ("downloading", "verifying")]
         self._files.delete_other_downloads(at_work)
         delete_admissions(self._config.folders)
-        self._prune()
+        self._files.prune(self._store.updates.deployed)
 
     def _needs_local_bundle(self, name: str) -> bool:
         """Whether the bundle beside a request of this device is still to be taken."""
-        update = self._state.pipelines.get(name)
-        return update is not None and (update.stage == "downloading" or update.pending is not None)
-
-    def _answered(self, name: str, stimulus: Stimulus) -> None:
-        self.feed(name, stimulus)
+        update = self._store.update(name)
+        return update.stage == "downloading" or update.pending is not None
 
     def _progressed(self, name: str) -> None:
         self._progress.setdefault(name, monotonic() + PROGRESS)
@@ -560,46 +434,17 @@ class Updater:
 
         self._spent += count
         if self._spent >= COUNTED or not count:
-            spent = schedule.spend(self._state.spent, _local(), self._spent)
-            if self._write(replace(self._state, spent=spent)):
+            spent = schedule.spend(self._store.updates.spent, local_time(), self._spent)
+            if self._write(replace(self._store.updates, spent=spent)):
                 self._spent = 0
 
 
-def _rests(update: Update) -> bool:
-    """Whether nothing is to be done about an update until something is wanted of it."""
-    return update.stage in _AT_REST and update.candidate is None and update.pending is None
-
-
-def _without_candidates(updates: Updates) -> Updates:
-    """Return the state as if no model was on trial."""
-    pipelines = {name: replace(one, candidate=None) for name, one in updates.pipelines.items()}
-    return replace(updates, pipelines=pipelines)
-
-
-def _left(pipelines: dict[str, Update], configured: Collection[str]) -> dict[str, Update]:
-    """Return what is kept of all updates, if these pipelines are configured."""
-    gone = forgotten(update for name, update in pipelines.items() if name not in configured)
-    return {**{name: update for name, update in pipelines.items() if name in configured}, **gone}
-
-
-def _visible(update: Update) -> tuple[object, ...]:
+def _shown(update: Update) -> UpdateReport:
     """Return what is reported of an update, but for its progress and figures."""
-    shown = report(replace(update, live=None))
-    return tuple(getattr(shown, field) for field in shown.__struct_fields__)
+    return report(replace(update, live=None))
 
 
 def _sentence(reason: str) -> str:
     """Return a reason as a sentence."""
     text = reason[:1].upper() + reason[1:]
     return text if text.endswith(".") else f"{text}."
-
-
-def _local() -> datetime | None:
-    """Return the local time, ``None`` if the clock was never set."""
-    return datetime.now(timezone.utc).astimezone() if time.time() >= PLAUSIBLE else None
-
-
-def _clock() -> float:
-    """Return the wall clock in seconds since 1970, 0 if it was never set."""
-    wall = time.time()
-    return wall if wall >= PLAUSIBLE else 0.0

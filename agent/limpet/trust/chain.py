@@ -13,6 +13,7 @@ from limpet.contracts.trust import TrustedRole, TrustReport
 from limpet.errors import TrustError
 from limpet.trust import documents
 from limpet.untrusted import reading
+from limpet.wording import short_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,14 +71,14 @@ class Roots:
         raise TrustError("; ".join([f"{_SIGNED[role]} needs {count} and has {len(signers)}", *worth]))
 
     def _worth(self, role: str, keyid: str) -> str:
-        short = keyid[:12]
+        key = short_hash(keyid)
         if keyid in self.role(role).keyids:
-            return f"the signature of key {short} is wrong: the content was changed, or something else was signed"
+            return f"the signature of key {key} is wrong: the content was changed, or something else was signed"
         if keyid in self.former.get(role, ()):
-            return f"key {short} was removed from the root, so it is revoked"
+            return f"key {key} was removed from the root, so it is revoked"
         if keyid in self.newest.signed.keys:
-            return f"key {short} is known, but not for this"
-        return f"key {short} is unknown to this device"
+            return f"key {key} is known, but not for this"
+        return f"key {key} is unknown to this device"
 
 
 def anchored(data: bytes) -> Roots:

@@ -21,7 +21,7 @@ from limpet.contracts.trust import KeyId
 from limpet.contracts.updates import LARGEST_DESIRED
 from limpet.errors import TrustError
 from limpet.untrusted import reading
-from limpet.wording import counted
+from limpet.wording import counted, short_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -221,14 +221,15 @@ def _refuse_odd_keys(signed: _Root, what: str) -> None:
     for keyid, key in signed.keys.items():
         if keyid != key_id(bytes.fromhex(key.keyval.public)):
             raise TrustError(
-                f"{what}: key {keyid[:12]} has not the id that TUF computes. One key must not count twice"
+                f"{what}: key {short_hash(keyid)} does not have the id that TUF computes. "
+                "One key must not count twice"
             )
     roles = {"root": signed.roles.root, "targets": signed.roles.targets}
     others = {"snapshot": signed.roles.snapshot, "timestamp": signed.roles.timestamp}
     for name, role in {**roles, **others}.items():
         said = _PEOPLE_SAY.get(name, name)
         if unknown := _missing(role.keyids, signed.keys):
-            raise TrustError(f"{what}: role {said} names key {unknown[:12]}, which is not in the root")
+            raise TrustError(f"{what}: role {said} names key {short_hash(unknown)}, which is not in the root")
         if len(role.keyids) < role.threshold and (name in roles or role.keyids):
             raise TrustError(
                 f"{what}: role {said} has {counted(len(role.keyids), 'key')}, and "

@@ -13,6 +13,7 @@ from limpet.updates.facts import Step
 from limpet.updates.instructions import Admit, CleanUp, Fetch, Note, Place, Select, Shadow, Stop, Verify
 from limpet.updates.selection import selection
 from limpet.updates.state import Deployed, Live, Pending, Update
+from limpet.wording import short_hash
 
 if TYPE_CHECKING:
     from limpet.contracts.updates import UpdateStage
@@ -181,7 +182,7 @@ def place(update: Update, bundle: Deployed, facts: Facts) -> Step:
 
 def stage(update: Update, facts: Facts) -> Step:
     """Keep the candidate, now in its final place, until it may be put to work."""
-    keys = ", ".join(update.candidate.signed_by) if update.candidate is not None else ""
+    keys = ", ".join(map(short_hash, update.candidate.signed_by)) if update.candidate is not None else ""
     text = f"{wanted_name(update)} is verified, {f'signed by {keys}' if keys else 'not signed'}."
     return Step(enter(update, "staged", facts), (CleanUp(), Note("update_staged", text)))
 

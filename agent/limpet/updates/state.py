@@ -22,8 +22,9 @@ from limpet.contracts.updates import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
+_AT_REST = ("idle", "good", "failed", "rolled_back")
 NAME = "updates.json"
 DEPLOYED = "deployed"
 """Folder in the state directory for bundles that came by an update, as ``NAME-VERSION.limpet``."""
@@ -161,6 +162,24 @@ class Updates(msgspec.Struct, kw_only=True):
 def forgotten(pipelines: Iterable[Update]) -> dict[str, Update]:
     """Return what stays of pipelines whose models are forgotten: serials, so that no request is replayed."""
     return {one.pipeline: Update(pipeline=one.pipeline, serial=one.serial) for one in pipelines if one.serial}
+
+
+def left_of(pipelines: dict[str, Update], configured: Collection[str]) -> dict[str, Update]:
+    """Return what is kept of all updates, if these pipelines are configured."""
+    gone = forgotten(update for name, update in pipelines.items() if name not in configured)
+    return {**{name: update for name, update in pipelines.items() if name in configured}, **gone}
+
+
+def rests(update: Update) -> bool:
+    """Return whether nothing is to be done about an update until something is wanted of it."""
+    return update.stage in _AT_REST and update.candidate is None and update.pending is None
+
+
+def without_candidates(updates: Updates) -> Updates:
+    """Return the state as if no model was on trial."""
+    replace = msgspec.structs.replace
+    pipelines = {name: replace(one, candidate=None) for name, one in updates.pipelines.items()}
+    return replace(updates, pipelines=pipelines)
 
 
 def on_disk(updates: Updates) -> Updates:

@@ -14,6 +14,7 @@ import msgspec
 from limpet.models import bundle as bundles
 from limpet.models import model_kind
 from limpet.trust.names import named
+from limpet.wording import short_hash
 from limpet_convert import bundle_signature, facts, jail
 from limpet_convert.commands import _shared
 from limpet_convert.errors import ConvertError
@@ -82,10 +83,12 @@ def _bundle(path: Path, roots: list[Path] | None) -> tuple[object, list[str]]:
 def _signed(path: Path, signature: bytes | None, roots: list[Path] | None) -> str:
     """Return who signed it. ``ConvertError`` if it is not signed as the roots demand."""
     if roots:
-        return f"signed by {', '.join(bundle_signature.proven(path, roots))}, as {roots[-1]} demands"
+        return (
+            f"signed by {', '.join(map(short_hash, bundle_signature.proven(path, roots)))}, as {roots[-1]} demands"
+        )
     if signature is None:
         return "not signed"
-    keys = ", ".join(named(signature)) or "a key that cannot be read"
+    keys = ", ".join(map(short_hash, named(signature))) or "a key that cannot be read"
     return f"says that {keys} signed it; --root FILE proves it"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from limpet.wording import short_hash
 from limpet_convert import bundle_signature, root, sign
 from limpet_convert.commands import _shared
 from limpet_convert.errors import ConvertError
@@ -220,4 +221,4 @@ def _described(made: Any, path: Path, before: Any) -> tuple[object, list[str]]:
 def _role_lines(role: str, keyids: Sequence[str], threshold: int) -> list[str]:
     if not keyids:
         return [f"  {role}: no key"]
-    return [f"  {role}: {threshold} of {len(keyids)} must sign", *(f"    {keyid}" for keyid in keyids)]
+    return [f"  {role}: {threshold} of {len(keyids)} must sign", *(f"    {short_hash(keyid)}" for keyid in keyids)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from limpet.wording import short_hash
 from limpet_convert import bundle_signature, sign
 from limpet_convert.commands import _shared
 
@@ -37,6 +38,6 @@ def main(arguments: argparse.Namespace) -> int:
     signers = [sign.signer(key) for key in arguments.key]
     expires = bundle_signature.expiry(arguments.expires) if arguments.expires else None
     keys = bundle_signature.add(arguments.bundle, signers, expires)
-    lines = [f"{arguments.bundle}: signed by {', '.join(keys)}"]
+    lines = [f"{arguments.bundle}: signed by {', '.join(map(short_hash, keys))}"]
     _shared.emit(arguments, {"bundle": arguments.bundle, "signed_by": keys}, lines)
     return 0
