@@ -81,8 +81,8 @@ def _web(task: Deploy) -> tuple[Web | None, str]:
     try:
         return Web(task.links), ""
     except (OSError, ValueError) as error:
-        name = getattr(error, "filename", None)
-        return None, f"[updates]: certificates, key or proxy: {f'{name}: ' if name else ''}{error}"
+        name = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        return None, f"[updates]: certificates, key or proxy: {name}{error}"
 
 
 def _make(folder: Path) -> None:

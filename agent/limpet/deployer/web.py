@@ -162,7 +162,12 @@ def _limited(seconds: float) -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     """Return in words why a server cannot be reached: of a chain of errors the first one says it."""
     cause = error
-    while (deeper := cause.__cause__ or getattr(cause, "reason", None)) and isinstance(deeper, BaseException):
+    while deeper := cause.__cause__ or _wrapped(cause):
         cause = deeper
-    text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    text = (cause.strerror if isinstance(cause, OSError) else "") or str(cause) or type(cause).__name__
     return " ".join(str(text).split())[:200]
+
+
+def _wrapped(error: BaseException) -> BaseException | None:
+    """Return the error that urllib3 gave up after."""
+    return error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else None

@@ -122,10 +122,15 @@ def read_request(pem: bytes) -> tuple[str, PublicKey]:
 def _strong(request: CertificateSigningRequest) -> PublicKey:
     with reading("the key of the signing request"):
         key = request.public_key()
-    size = 256 if isinstance(key, ed25519.Ed25519PublicKey) else getattr(key, "key_size", 0)
-    if not isinstance(key, _KINDS) or size < (_SMALLEST_RSA if isinstance(key, rsa.RSAPublicKey) else 256):
+    smallest = _SMALLEST_RSA if isinstance(key, rsa.RSAPublicKey) else 256
+    if not isinstance(key, _KINDS) or _size(key) < smallest:
         raise UnreadableError("the key of the signing request is too weak. Use ECDSA P-256, Ed25519 or RSA 2048")
     return key
+
+
+def _size(key: PublicKey) -> int:
+    """Return the bits of a key."""
+    return 256 if isinstance(key, ed25519.Ed25519PublicKey) else key.key_size
 
 
 def fingerprint(public: PublicKey) -> str:

@@ -155,11 +155,11 @@ class UpdateTasks:
     ) -> None:
         self._examining.pop(name, None)
         if examined is None:
-            self._answer(name, NotVerified(f"The process that examines it failed: {reason}.", final=False))
+            self._answer(name, NotVerified(f"The process that examines the file failed: {reason}.", final=False))
         elif examined.problem:
             self._answer(name, NotVerified(cleaned(examined.problem)))
         elif not examined.file_sha256 or not examined.length:
-            self._answer(name, NotVerified("The process that examines it did not hash it.", final=False))
+            self._answer(name, NotVerified("The process that examines the file did not hash it.", final=False))
         else:
             bundle = Deployed(
                 model=examined.name,
@@ -222,7 +222,7 @@ class UpdateTasks:
 
     def _take_sealed(self, name: str, bundle: Deployed, answer: Sealed | None, reason: str) -> None:
         self._examining.pop(name, None)
-        problem = cleaned(answer.problem) if answer else f"The process that encrypts it failed: {reason}."
+        problem = cleaned(answer.problem) if answer else f"The process that encrypts the file failed: {reason}."
         if problem:
             self._answer(name, NotPlaced(problem))
             return
@@ -284,7 +284,7 @@ class UpdateTasks:
     ) -> None:
         self._examining.pop(name, None)
         if examined is None:
-            then(Finding(None, f"The process that examines it failed: {reason}.", final=False))
+            then(Finding(None, f"The process that examines the file failed: {reason}.", final=False))
         elif examined.problem or examined.sha256 != bundle.sha256:
             then(Finding(None, cleaned(examined.problem) or "It is not the model that was verified."))
         else:

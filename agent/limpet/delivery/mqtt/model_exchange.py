@@ -40,7 +40,7 @@ class ModelExchange:
         if self._models:
             connection.bulk = f"{self._models.topics.bundles}/"
             self._models.begin()
-            self._is_wanted_changed(self._models)
+            self._follow_wanted(self._models)
 
     def take(self, incoming: Incoming, now: float) -> bool:
         """Take a message. Return ``False`` if it is not about models."""
@@ -64,9 +64,10 @@ class ModelExchange:
             self._subscriptions.leave_out(topic, now + REST)
         flooded = bool(models.floods)
         models.floods.clear()
-        return self._is_wanted_changed(models) or flooded
+        return self._follow_wanted(models) or flooded
 
-    def _is_wanted_changed(self, models: IncomingModels) -> bool:
+    def _follow_wanted(self, models: IncomingModels) -> bool:
+        """Have the subscriptions be those to what the device wants. Return whether that changed."""
         wanted = models.deliveries.wanted
         changed = wanted != self._wanted
         if changed:
