@@ -240,7 +240,7 @@ class Deployers:
             self._end(deployer, None, "")  # The fork server reports how it ended.
         except UnreadableError as error:
             reason = cleaned(str(error))
-            log.error("deployer of %s is killed: %s", deployer.deploy.pipeline, reason)  # noqa: TRY400
+            log.error("deployer of %s is killed: %s", deployer.deploy.pipeline, reason)  # noqa: TRY400 - no bug
             self._end(deployer, None, reason)
         return deployer.channel is not None and deployer.channel.received_bytes > before
 

@@ -135,7 +135,7 @@ class UpdateRequests:
         answer = partial(self._answer_local, name, payload, by)
         self._read(config, known, name, payload, local=True, answer=answer)
 
-    def _read(  # noqa: PLR0913
+    def _read(  # noqa: PLR0913 - what a reader is started with
         self,
         config: Config,
         known: Updates,
@@ -170,7 +170,7 @@ class UpdateRequests:
             meant = _stimulus(payload, read, reason)
             self._taken(name, self._obey_local(name, "update", by, meant))
 
-    def _taken(self, name: str, on_disk: bool) -> None:  # noqa: FBT001
+    def _taken(self, name: str, on_disk: bool) -> None:  # noqa: FBT001 - a callback's answer
         """Delete a request of this device, if what follows from it is on the disk."""
         if on_disk:
             try:

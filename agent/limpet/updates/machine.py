@@ -88,7 +88,9 @@ def _coming(update: Update) -> int:
     return schedule.needed(update.request) if fetches and update.request is not None else 0
 
 
-def advance(update: Update, stimulus: Stimulus, facts: Facts) -> Step:  # noqa: C901, PLR0911, PLR0912
+def advance(  # noqa: C901, PLR0911, PLR0912 - one case for each stimulus
+    update: Update, stimulus: Stimulus, facts: Facts
+) -> Step:
     """Return the state of an update after something happened. What does not fit its stage changes nothing."""
     match stimulus:
         case Wanted():
