@@ -148,6 +148,9 @@ class TrustTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     root: Path
     """The root of trust, as `limpet-convert root` writes it. With it, only signed models run. Example:
     `"root.json"`."""
+    signed_requests: bool = False
+    """Whether requests over the network must be signed by an operator's key, too. They can then not be withdrawn,
+    only replaced."""
 
 
 class UpdatesTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from limpet.updates.stimuli import Stimulus
 
 
-def config(folder: Path) -> Config:
+def config(folder: Path, *, signed: bool = False) -> Config:
     """Return a configuration with a root, which is not there: the reader takes a while to find that out."""
     return build(
         {
             "device": {"id": "d", "state": "state"},
             "sources": {"s": {"kind": "replay"}},
             "pipelines": {"p": {"source": "s", "model": "m"}},
-            "trust": {"root": "root.json"},
+            "trust": {"root": "root.json", "signed_requests": signed},
             "updates": {},
             "jsonl": {},
         },
@@ -88,3 +88,26 @@ def test_a_request_that_ends_every_reader_is_refused(tmp_path: Path) -> None:
     came = heard(tmp_path, MOST_READINGS)
     assert isinstance(came, Refused)
     assert "SIGKILL" in came.reason
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_where_requests_must_be_signed_none_is_withdrawn_without_a_signature(
+    tmp_path: Path, *, signed: bool
+) -> None:
+    stimuli: list[Stimulus] = []
+    events: list[str] = []
+
+    def feed(_: str, stimulus: Stimulus) -> bool:
+        stimuli.append(stimulus)
+        return True
+
+    with selectors.DefaultSelector() as selector:
+        fleet = Fleet(selector, ForkServerProcess(), lambda *_: None)
+        files = UpdateFiles(tmp_path / "state")
+        requests = UpdateRequests(
+            files, fleet.helpers, feed, lambda *_: True, lambda event, *_: events.append(event), lambda _: False
+        )
+        withdrawal = Delivery("desired", "p", b"", retained=False, reporter="mqtt")
+        requests.take(withdrawal, config(tmp_path, signed=signed), Updates())
+        fleet.close()
+    assert (len(stimuli), events) == ((0, ["update_refused"]) if signed else (1, []))

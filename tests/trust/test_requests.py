@@ -88,9 +88,12 @@ def test_what_is_no_request_is_refused(payload: bytes) -> None:
     refused(payload, "request|bytes")
 
 
-def answer(folder: Path, payload: bytes, *, local: bool = False, rooted: bool = True) -> RequestRead:
+def answer(
+    folder: Path, payload: bytes, *, local: bool = False, rooted: bool = True, signed: bool = False
+) -> RequestRead:
+    """Return what the reader answers. ``signed``: whether the configuration takes signed requests alone."""
     (folder / "root.json").write_bytes(trusting.root(KEYS))
-    trust = Trust(anchor=folder / "root.json", chain=folder / "trust") if rooted else None
+    trust = Trust(anchor=folder / "root.json", chain=folder / "trust", signed_requests=signed) if rooted else None
     return reader.answer(ReadRequest("press-07", "p", payload, local=local, trust=trust, latest=NOW.timestamp()))
 
 
@@ -99,6 +102,16 @@ def test_a_device_without_a_root_takes_requests_from_itself_alone(tmp_path: Path
     found = answer(tmp_path, trusting.request({}), rooted=False, local=True)
     assert found.request is not None
     assert not found.signed
+
+
+def test_attack_request_without_a_signature_is_refused_where_they_must_have_one(tmp_path: Path) -> None:
+    plain = trusting.request({"id": "r1"})
+    assert answer(tmp_path, plain).request is not None
+    found = answer(tmp_path, plain, signed=True)
+    assert (found.request, found.request_id) == (None, "r1")
+    assert "takes signed ones alone" in found.reason
+    assert answer(tmp_path, trusting.request({}, [KEYS.operator]), signed=True).request is not None
+    assert answer(tmp_path, plain, signed=True, local=True).request is not None
 
 
 @pytest.mark.parametrize("signers", [(), (KEYS.maker,)])

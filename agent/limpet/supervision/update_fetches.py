@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from limpet.updates.stimuli import Stimulus
     from limpet.wire.deploy_records import FromDeployer
 
+LEAST_USE = 0.05
+"""Share of the bytes from the network that must be new ones of the bundle. An attempt with less has failed."""
 LONGEST_FETCH = 6 * 3600.0
 """Seconds for one attempt to fetch a bundle. The next one goes on where it ended."""
 
@@ -147,11 +149,14 @@ class Fetches:
         one.received = max(received, one.received)
 
     def _end_fetch(self, name: str, one: _Fetching, ended: Ended | None, reason: str) -> None:
-        progress = self._files.present(name) > one.began_with
+        if ended is not None:
+            self._count(one, ended.received)
+        gained = self._files.present(name) - one.began_with
+        # A server that sends much and gives little would otherwise be tried without end.
+        progress = gained > 0 and gained >= LEAST_USE * one.received
         if ended is None:
             self._answer(name, NotFetched(f"The deployer ended: {reason}.", final=False, progress=progress))
             return
-        self._count(one, ended.received)
         self._received(0)  # What was spent is written now.
         if ended.outcome == "fetched":
             self._answer(name, Fetched())

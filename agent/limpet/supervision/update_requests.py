@@ -102,7 +102,10 @@ class UpdateRequests:
     def _take(self, delivery: Delivery, config: Config, known: Updates) -> None:
         """Take a request. A copy of the last one that was heard is no news."""
         name, payload = delivery.name, delivery.payload
-        if not payload:
+        if not payload and config.trust is not None and config.trust.signed_requests:
+            reason = "The request is not withdrawn: a withdrawal has no signature. Publish a signed request."
+            self._report("update_refused", name, reason)
+        elif not payload:
             self._withdraw(name)
             self._feed(name, Cleared(delivery.reporter))
         elif len(payload) > LARGEST_DESIRED:

@@ -35,13 +35,15 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
 
     ``anchor``: the root's file in the configuration. ``chain``: the folder with newer roots. ``latest``: the
     latest time in seconds since 1970 that this device has known. ``accepted``: SHA-256 of manifests that were
-    accepted while their signature and the root were in date. They still run after an expiry.
+    accepted while their signature and the root were in date. They still run after an expiry. ``signed_requests``:
+    whether requests over the network must be signed.
     """
 
     anchor: Path
     chain: Path
     latest: float = 0.0
     accepted: tuple[Digest, ...] = ()
+    signed_requests: bool = False
 
     def now(self) -> datetime:
         """Return the time from which expiry counts. A clock that was never set, or set back, does not count."""
@@ -63,7 +65,13 @@ def trust_of(config: Config) -> Trust | None:
     if config.trust is None:
         return None
     folder = config.device.state / FOLDER
-    return Trust(anchor=config.trust.root, chain=folder, latest=_latest(config), accepted=tuple(accepted(folder)))
+    return Trust(
+        anchor=config.trust.root,
+        chain=folder,
+        latest=_latest(config),
+        accepted=tuple(accepted(folder)),
+        signed_requests=config.trust.signed_requests,
+    )
 
 
 def accepted(folder: Path) -> list[str]:

@@ -52,6 +52,11 @@ def answer(task: ReadRequest) -> RequestRead:
         read = requests.read(
             task.payload, requests.Addressed(task.device, task.pipeline, _now(task)), _roots(task)
         )
+        if task.trust is not None and task.trust.signed_requests and not (task.local or read.signed_by):
+            raise TrustError(
+                "the request is not signed, and this device takes signed ones alone (trust.signed_requests). On a "
+                "workstation, run: limpet-convert desired BUNDLE --key KEY"
+            )
     except LimpetError as error:
         return RequestRead(reason=cleaned(str(error)), request_id=requests.id_of(task.payload))
     return RequestRead(read.request, read.signed_by, request_id=read.request.id)
