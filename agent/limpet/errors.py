@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +28,7 @@ class NoAccessError(ConfigError):
     """This user may not open files that the configuration names. Another user, such as the service's, may."""
 
 
-class Problem(msgspec.Struct, frozen=True):
+class Problem(NamedTuple):
     """Something wrong with a configuration file, and where it is.
 
     ``message`` is a sentence that names the key. ``path`` has the keys and the numbers of list entries that lead

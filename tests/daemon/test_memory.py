@@ -58,12 +58,14 @@ def test_a_tls_connection_loads_openssl_when_it_is_opened(configure: Configure, 
 
 LOADED = """
 import sys
+import limpet.cli
 from limpet import deferred
 deferred.save_memory()
-import limpet.cli, limpet.commands.run, limpet.supervision.starting, limpet.reporters.mqtt
+import limpet.commands.run, limpet.supervision.starting, limpet.reporters.mqtt
 print(*(name for name, one in sys.modules.items() if not isinstance(one, deferred.Deferred) or one.__spec__))
 """
 HEAVY = {"tuf", "securesystemslib", "cryptography", "urllib3", "zstandard", "numpy", "hashlib", "dataclasses"}
+HEAVY |= {"typing_extensions"} if sys.version_info >= (3, 11) else set()
 DURING_AN_UPDATE = {
     *("limpet.models.sealed", "limpet.supervision.admissions", "limpet.supervision.deployers"),
     *("limpet.supervision.update_requests", "limpet.supervision.update_tasks"),

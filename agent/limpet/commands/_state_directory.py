@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from limpet import config
@@ -19,7 +18,7 @@ def state_of(path: Path) -> Path:
             return directories.state()
         (problem,) = error.found
         advice = f"{problem.message}. Correct that, or name the directory with --state"
-        raise ConfigFileError([replace(problem, message=advice)]) from error
+        raise ConfigFileError([problem._replace(message=advice)]) from error
     device = tables.get("device")
     named = device.get("state") if isinstance(device, dict) else None
     return path.absolute().parent / Path(named).expanduser() if isinstance(named, str) else directories.state()
