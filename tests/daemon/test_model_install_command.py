@@ -304,7 +304,7 @@ def test_root_installs_a_signed_bundle_as_the_owner_of_the_state_directory(quiet
     quiet.write_text(quiet.read_text() + '\n[trust]\nroot = "root.json"\n')
     bundle = trusting.bundle(made(quiet.parent, 1), [keys.maker])
     os.chown(quiet.parent / "state", OTHER, OTHER)
-    done = install(quiet, bundle, "--pipeline", "motion", "--yes")
+    done = limpet("model", "install", bundle, "--pipeline", "motion", "--yes", "--config", quiet)
     assert (done.returncode, done.stderr) == (0, "")
     assert (quiet.parent / "state/requests/motion.limpet").stat().st_uid == OTHER
 

@@ -63,6 +63,7 @@ def updater(state: Path, fleet: Fleet, events: list[str]) -> Updater:
             report=lambda event, _pipeline, _reason: events.append(event),
             try_out=lambda _pipeline, _model: None,
             has_model=lambda _pipeline: True,
+            model=lambda _pipeline: None,
             has_first=lambda _pipeline: True,
         )
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from limpet.contracts.updates import Comparison
+from limpet.contracts.updates import Comparison, ModelName
 from limpet.updates import machine
 from limpet.updates.instructions import Admit, CleanUp, Fetch, Note, Select, Shadow, Stop, Verify
 from limpet.updates.moves import MOST_BOOTS, MOST_CHECKS, MOST_RESTARTS, MOST_TRIES
@@ -1080,3 +1080,14 @@ def test_reasons_are_cut_to_what_the_state_can_hold() -> None:
     world.do(Refused("x" * 5000))
     world.boot()
     assert len(world.of().reason) == 1000
+
+
+def test_a_version_below_the_one_of_the_configuration_is_older_too() -> None:
+    world = device(good=None)
+    facts = msgspec.structs.replace(world.facts, own=ModelName(NEW.model, NEW.version + 1))
+    wanted = Wanted(desired=b"{}", request=request(NEW))
+    assert "which was good here" in machine.advance(world.of(), wanted, facts).update.reason
+    same = msgspec.structs.replace(facts, own=ModelName(NEW.model, NEW.version))
+    assert machine.advance(world.of(), wanted, same).update.stage == "downloading"
+    other = msgspec.structs.replace(facts, own=ModelName("other", NEW.version + 1))
+    assert machine.advance(world.of(), wanted, other).update.stage == "downloading"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from limpet.contracts.updates import ModelName
 from limpet.deployment.assignments import assignments, with_shadows
 from limpet.deployment.candidates import has_others, key, only
 from limpet.deployment.desired import Rollout, deepest, desired, has_backup, planned
@@ -68,6 +69,11 @@ class Plan:
         """Whether a pipeline has a model to run."""
         one = self.desired.pipelines.get(pipeline)
         return one is not None and one.model is not None
+
+    def model(self, pipeline: str) -> ModelName | None:
+        """Return the model that a pipeline is to run, ``None`` if it has none."""
+        one = self.desired.pipelines.get(pipeline)
+        return ModelName(one.model.name, one.model.version) if one is not None and one.model is not None else None
 
     def has_first(self, pipeline: str) -> bool:
         """Whether a pipeline is to run the first one of its models. It is not if that one is damaged or failed."""

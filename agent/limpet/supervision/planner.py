@@ -21,6 +21,7 @@ from limpet.supervision.shadows import clean as clean_shadow
 if TYPE_CHECKING:
     from limpet.config import Config
     from limpet.contracts.assignment import Assignment, FoundModel, ShadowAssignment
+    from limpet.contracts.updates import ModelName
     from limpet.device.host import Host
     from limpet.supervision.fleet import Fleet
     from limpet.supervision.pipeline_reports import Outputs, PipelineReports
@@ -159,6 +160,10 @@ class Planner:
     def has_model(self, pipeline: str) -> bool:
         """Return whether a pipeline has a model to run."""
         return self.plan.has_model(pipeline)
+
+    def model(self, pipeline: str) -> ModelName | None:
+        """Return the model that a pipeline is to run."""
+        return self.plan.model(pipeline)
 
     def has_first(self, pipeline: str) -> bool:
         """Whether a pipeline is to run the first one of its models."""

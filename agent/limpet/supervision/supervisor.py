@@ -216,6 +216,7 @@ class Supervisor:
                 report=self._outputs.events.report,
                 try_out=self._planner.try_out,
                 has_model=self._planner.has_model,
+                model=self._planner.model,
                 has_first=self._planner.has_first,
             )
         )

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from limpet.contracts.assignment import Assignment, FoundModel, ShadowAssignment
+    from limpet.contracts.updates import ModelName
 
 
 class Calls(NamedTuple):
@@ -15,8 +16,8 @@ class Calls(NamedTuple):
 
     ``select``: have the pipelines run what is selected now. ``shadow``: begin or end a shadow. ``publish``: report
     the model of a pipeline. ``report``: an event of a pipeline, with its reason. ``try_out``: return an assignment
-    in which a pipeline runs this model; ``None`` if there is none. ``has_model``: whether a pipeline runs a model.
-    ``has_first``: whether it runs the first one of those that are selected for it.
+    in which a pipeline runs this model; ``None`` if there is none. ``has_model``: whether a pipeline runs a model;
+    ``model``: which one. ``has_first``: whether it runs the first one of those that are selected for it.
     """
 
     select: Callable[[], None]
@@ -25,4 +26,5 @@ class Calls(NamedTuple):
     report: Callable[[str, str, str], None]
     try_out: Callable[[str, FoundModel], Assignment | None]
     has_model: Callable[[str], bool]
+    model: Callable[[str], ModelName | None]
     has_first: Callable[[str], bool]

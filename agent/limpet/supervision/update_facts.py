@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.config import Config
+    from limpet.contracts.updates import ModelName
     from limpet.device.host import Host
     from limpet.supervision.update_store import UpdateStore
 
@@ -32,6 +33,7 @@ def facts(  # noqa: PLR0913 - each comes from elsewhere
     pinned: bool,
     has_model: bool,
     has_good: bool,
+    own: ModelName | None,
 ) -> Facts:
     """Return the facts for a pipeline. ``received``: bytes from the network that are not in the state yet."""
     table = config.updates
@@ -46,6 +48,7 @@ def facts(  # noqa: PLR0913 - each comes from elsewhere
         pinned=pinned,
         has_model=has_model,
         has_good=has_good,
+        own=own,
     )
 
 

@@ -410,7 +410,13 @@ class Updater:
             pinned=pipeline in self._pins.pipelines,
             has_model=not self._begun or self._calls.has_model(pipeline),
             has_good=not self._begun or self._calls.has_first(pipeline),
+            own=self._own_model(pipeline) if self._begun else None,
         )
+
+    def _own_model(self, pipeline: str) -> ModelName | None:
+        """Return the model of the configuration, if that is what a pipeline runs."""
+        update = self._store.update(pipeline)
+        return self._calls.model(pipeline) if update.good is None and update.stage != "trial" else None
 
     def _clean_up_orphans(self) -> None:
         """Delete what an end of the daemon left behind."""

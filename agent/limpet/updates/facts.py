@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from limpet.contracts.updates import UpdateWindow
+from limpet.contracts.updates import ModelName, UpdateWindow
 from limpet.updates.schedule import ANY_TIME, Conditions, Disk
 from limpet.updates.state import Deployed, Update
 
@@ -21,10 +21,11 @@ class Facts(msgspec.Struct, kw_only=True, frozen=True):
     ``now``: seconds since 1970, never before the latest time that this device has known. ``steady``: seconds of a
     clock that is never set. ``window``, ``per_day`` and ``disk`` are from the configuration. ``spent``: bytes
     fetched on a day. ``has_model``: whether the pipeline has a model to run. ``has_good``: whether the good
-    model is one that the pipeline can run; its file may be damaged. ``pinned``: whether a person chose a
-    version for this pipeline, so that no update changes its model. ``highest``: the highest version of
-    each model that was good. ``others``: bundles that other pipelines have. ``coming``: bytes that
-    their downloads take. `machine.apply` fills in the last three.
+    model is one that the pipeline can run; its file may be damaged. ``own``: the model of the configuration, if
+    that is what the pipeline runs. ``pinned``: whether a person chose a version for this pipeline, so that no
+    update changes its model. ``highest``: the highest version of each model that was good. ``others``: bundles
+    that other pipelines have. ``coming``: bytes that their downloads take. `machine.apply` fills in the last
+    three.
     """
 
     now: float
@@ -36,6 +37,7 @@ class Facts(msgspec.Struct, kw_only=True, frozen=True):
     spent: Mapping[str, int] = {}
     has_model: bool = True
     has_good: bool = True
+    own: ModelName | None = None
     pinned: bool = False
     highest: Mapping[str, int] = {}
     others: tuple[Deployed, ...] = ()

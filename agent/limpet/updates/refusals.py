@@ -77,6 +77,8 @@ def _seconds(when: datetime) -> float:
 
 def _too_old(model: str, version: int, facts: Facts, *, older: bool) -> str:
     highest = facts.highest.get(model, 0)
+    if facts.own is not None and facts.own.model == model:
+        highest = max(highest, facts.own.version)
     if version >= highest or older:
         return ""
     return (
