@@ -93,7 +93,7 @@ def test_a_root_is_enrolled_with_its_fingerprint_and_then_shown(device: Device) 
     shown = json.loads(device.run("trust", "show", "--json", device.config)[1])
     assert (shown["models"], shown["root"], shown["fingerprint"]) == ("signed", 1, fingerprint)
     assert shown["roles"]["models"] == {"keys": [KEYS.maker.public_key.keyid], "threshold": 1}
-    assert KEYS.operator.public_key.keyid in device.run("trust", "show", device.config)[1]
+    assert KEYS.operator.public_key.keyid[:16] in device.run("trust", "show", device.config)[1]
 
 
 def test_another_root_does_not_replace_the_one_that_is_there(device: Device) -> None:

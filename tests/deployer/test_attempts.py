@@ -35,6 +35,12 @@ def test_progress_begins_the_count_again() -> None:
     ]
 
 
+def test_what_a_slow_server_brings_is_no_progress() -> None:
+    """It may give a byte in each attempt, and be tried for hours."""
+    attempts, slow = Attempts(0, PAUSES), SourceFailedError("too slow", slow=True)
+    assert [attempts.pause(slow, present) for present in range(1, MOST_FAILURES + 1)][-1] is None
+
+
 def test_a_final_failure_ends_it_and_a_server_may_ask_for_more_time() -> None:
     assert Attempts(0, PAUSES).pause(FINAL, 100) is None
     assert Attempts(0, PAUSES).pause(SourceFailedError("503", wait=60.0), 0) == 60.0

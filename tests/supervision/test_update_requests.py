@@ -6,6 +6,7 @@ import os
 import selectors
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,12 @@ def config(folder: Path, *, signed: bool = False) -> Config:
 
 def readers(parent: int) -> list[int]:
     """Return the children of the fork server that read a request."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().startswith("limpet=")]
+    found = []
+    for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        with suppress(OSError):  # It has ended meanwhile.
+            if Path(f"/proc/{pid}/comm").read_text().startswith("limpet="):
+                found.append(int(pid))
+    return found
 
 
 def heard(folder: Path, kills: int) -> Stimulus:

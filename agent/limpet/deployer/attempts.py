@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PAUSES = Backoff(first=1.0, longest=30.0)
 MOST_FAILURES = 5
-"""Failures of a source, without a new byte between them, after which it is given up."""
+"""Failures of a source, without progress between them, after which it is given up."""
 LEAST_RATE = 128.0
 """Bytes a second below which a server is given up. The slowest modem that is in use brings more."""
 
@@ -33,7 +33,7 @@ class Attempts:
 
         ``present``: bytes that are there.
         """
-        if present > self._best:
+        if present > self._best and not failure.slow:
             self._best, self._failures = present, 0
         self._failures += 1
         if failure.final or self._failures >= MOST_FAILURES:

@@ -131,7 +131,8 @@ class Web:
             meter.check_budget()
             meter.report(part.present)
             if pace.too_slow(monotonic()):
-                raise SourceFailedError(f"the server sends too slowly; {position} of {part.length} bytes are here")
+                reason = f"the server sends too slowly; {position} of {part.length} bytes are here"
+                raise SourceFailedError(reason, slow=True)
             if (wait := pace.took(len(data), monotonic())) > 0:
                 meter.sleep(wait)
 
@@ -149,7 +150,7 @@ def _limited(seconds: float) -> Iterator[None]:
     """End what takes longer. A server could send one byte after the other, each in time."""
 
     def late(*_: object) -> None:
-        raise SourceFailedError(f"the server takes longer than {seconds:.0f} s")
+        raise SourceFailedError(f"the server takes longer than {seconds:.0f} s", slow=True)
 
     signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
