@@ -101,7 +101,7 @@ class Checking:
         for path in self._survey.due():
             answer = partial(self._take_model, path)
             task = Examine(path, trust=self._trust, key=self._survey.key(path))
-            self._helpers.start(path.name, task, Examined, EXAMINING, answer)
+            self._helpers.start(path.name, task, Examined, EXAMINING, answer, again=1)
 
     def _take_options(self, checked: Checked | None, reason: str) -> None:
         """If the process failed, nothing is known to be wrong."""

@@ -148,7 +148,7 @@ class UpdateTasks:
 
     def _examine(self, name: str, task: Examine, answer: Callable[[Examined | None, str], None]) -> None:
         self._cancel(name)
-        self._examining[name] = self._fleet.helpers.start(name, task, Examined, EXAMINING, answer)
+        self._examining[name] = self._fleet.helpers.start(name, task, Examined, EXAMINING, answer, again=2)
 
     def _take_verified(
         self, config: Config, name: str, trust: Trust | None, examined: Examined | None, reason: str
@@ -218,7 +218,7 @@ class UpdateTasks:
         task = Seal(source, self._files.make_unplaced(bundle), bundle.length, bundle.file_sha256, key)
         self._cancel(name)
         take = partial(self._take_sealed, name, bundle)
-        self._examining[name] = self._fleet.helpers.start(name, task, Sealed, SEALING, take)
+        self._examining[name] = self._fleet.helpers.start(name, task, Sealed, SEALING, take, again=2)
 
     def _take_sealed(self, name: str, bundle: Deployed, answer: Sealed | None, reason: str) -> None:
         self._examining.pop(name, None)
