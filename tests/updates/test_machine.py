@@ -1091,3 +1091,35 @@ def test_a_version_below_the_one_of_the_configuration_is_older_too() -> None:
     assert machine.advance(world.of(), wanted, same).update.stage == "downloading"
     other = msgspec.structs.replace(facts, own=ModelName("other", NEW.version + 1))
     assert machine.advance(world.of(), wanted, other).update.stage == "downloading"
+
+
+KILLED = NotTakenOver("Worker imu: killed by SIGKILL.", outside=True)
+
+
+def test_a_trial_that_was_ended_from_outside_is_begun_again_by_itself() -> None:
+    """The kernel, a person or a fault of the fork server may have done it."""
+    world = at("trial")
+    update = machine.advance(world.of(), KILLED, world.facts).update
+    assert (update.stage, update.repeated, update.pending is not None) == ("rolled_back", 1, True)
+    back = machine.advance(update, TookOver(OLD.sha256), world.facts)
+    assert (back.update.stage, back.update.candidate, back.update.repeated) == ("downloading", None, 1)
+
+
+def test_a_shadow_that_was_ended_from_outside_is_begun_again_by_itself_for_some_times() -> None:
+    world = at("shadow")
+    for number in range(machine.MOST_REPEATS):
+        tried = msgspec.structs.replace(world.of(), repeated=number)
+        step = machine.advance(tried, KILLED, world.facts)
+        assert (step.update.stage, step.update.repeated) == ("downloading", number + 1)
+    tried = msgspec.structs.replace(world.of(), repeated=machine.MOST_REPEATS)
+    step = machine.advance(tried, KILLED, world.facts)
+    assert (step.update.stage, step.update.reason) == ("failed", KILLED.reason)
+
+
+@pytest.mark.parametrize(("stage", "end"), [("shadow", "failed"), ("trial", "rolled_back")])
+def test_a_model_that_crashes_is_not_begun_again_nor_is_one_that_came_by_hand(stage: str, end: str) -> None:
+    world = at(stage)
+    crash = machine.advance(world.of(), NotTakenOver("killed by SIGSEGV"), world.facts).update
+    assert (crash.stage, crash.pending) == (end, None)
+    by_hand = msgspec.structs.replace(world.of(), local=True)
+    assert machine.advance(by_hand, KILLED, world.facts).update.stage == end

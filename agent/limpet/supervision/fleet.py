@@ -17,7 +17,7 @@ from limpet.errors import UnreadableError
 from limpet.isolation.child import describe, kill
 from limpet.plugins import built_in
 from limpet.supervision.checking import NOTHING_KNOWN, Checking
-from limpet.supervision.forks import Forks
+from limpet.supervision.forks import FORK_SERVER_GONE, Forks
 from limpet.supervision.helpers import Helpers
 from limpet.supervision.rests import REST_AFTER
 from limpet.supervision.roots import Roots
@@ -302,7 +302,7 @@ class Fleet:
         for worker in list(self._workers.values()):
             worker.slot.executors.clear()
             if worker.slot.alive:
-                worker.slot.ending = "its fork server is gone"
+                worker.slot.ending = FORK_SERVER_GONE
                 self._handle_exit(worker, -signal.SIGKILL)
         if self._forks.replace():
             self._attach()

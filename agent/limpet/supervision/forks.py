@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FORK_SERVER_GONE = "its fork server is gone"
+"""Why a process ended that the fork server took with it."""
 AGAIN = 1.0
 """Seconds between two attempts to start a fork server."""
 

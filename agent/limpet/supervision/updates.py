@@ -7,6 +7,7 @@ be written, nothing is done, and what happened is passed on again later.
 from __future__ import annotations
 
 import logging
+import signal
 from collections import deque
 from functools import partial
 from time import monotonic
@@ -17,7 +18,9 @@ from msgspec.structs import replace
 from limpet.audit.entry import What, Who
 from limpet.contracts.updates import ModelName
 from limpet.device.clock import boot_id
+from limpet.isolation.child import describe
 from limpet.models import deployed, pins
+from limpet.supervision.forks import FORK_SERVER_GONE
 from limpet.supervision.update_files import UpdateFiles, delete_admissions
 from limpet.supervision.update_store import UpdateStore, local_time
 from limpet.updates import instructions, stimuli
@@ -236,9 +239,9 @@ class Updater:
             return
         candidate = self._store.updates.pipelines[name].candidate
         if incident.event == "crashed":
-            self.feed(name, stimuli.NotTakenOver(_sentence(incident.reason)))
+            self.feed(name, _ended(incident.reason))
         elif incident.sha256 and candidate and incident.sha256 == candidate.sha256:
-            self.feed(name, stimuli.NotTakenOver(_sentence(incident.why)))
+            self.feed(name, _ended(incident.why))
 
     def shadow_failed(self, record: ShadowFailed) -> None:
         """Take note that a model failed beside the one at work. If it is the candidate, that ends its update."""
@@ -246,7 +249,7 @@ class Updater:
         if update.stage != "shadow" or update.candidate is None:
             return
         if (update.candidate.model, update.candidate.version) == (record.shadow, record.shadow_version):
-            self.feed(record.pipeline, stimuli.NotTakenOver(_sentence(record.reason)))
+            self.feed(record.pipeline, _ended(record.reason))
 
     def accepted(self, record: RawResults) -> None:
         """Count accepted results of models that are on trial."""
@@ -448,6 +451,12 @@ class Updater:
 def _shown(update: Update) -> UpdateReport:
     """Return what is reported of an update, but for its progress and figures."""
     return report(replace(update, live=None))
+
+
+def _ended(reason: str) -> Stimulus:
+    """Return that a candidate failed. A process that was killed from outside says little about its model."""
+    outside = reason.endswith((describe(-signal.SIGKILL), FORK_SERVER_GONE))
+    return stimuli.NotTakenOver(_sentence(reason), outside=outside)
 
 
 def _sentence(reason: str) -> str:

@@ -47,6 +47,8 @@ LONGEST_RETURN = 60.0
 """Seconds that a pipeline has to report another model after a rollback. Then the next request goes on anyway."""
 LONGEST_SILENCE = 24 * 3600.0
 """Seconds without an accepted result after which a trial is rolled back."""
+MOST_REPEATS = 5
+"""How often a request is begun again by itself after a process of its model was killed from outside."""
 NOTED_EVERY = 3600.0
 """Seconds after which the time and the results of a trial are written to the disk."""
 
@@ -111,7 +113,7 @@ def advance(  # noqa: C901, PLR0911, PLR0912 - one case for each stimulus
         case TookOver():
             return _took_over(update, stimulus.sha256, facts)
         case NotTakenOver():
-            return _not_taken_over(update, stimulus.reason, facts)
+            return _not_taken_over(update, stimulus, facts)
         case Accepted():
             return _accepted(update, stimulus, facts)
     if update.stage == "downloading":
@@ -172,6 +174,7 @@ def _wanted(update: Update, wanted: Wanted, facts: Facts) -> Step:
     if reason := refusals.replayed(update, wanted):
         return _refused(update, reason, facts)
     asked = Pending(desired=wanted.desired, request=wanted.request, local=wanted.local, signed=wanted.signed)
+    update = msgspec.structs.replace(update, repeated=0)
     if not wanted.local:
         update = msgspec.structs.replace(update, heard=heard, **_serials(update, wanted))
     if moves.leaving(update):
@@ -302,12 +305,24 @@ def _took_over(update: Update, identity: str, facts: Facts) -> Step:
     return Step(update)
 
 
-def _not_taken_over(update: Update, reason: str, facts: Facts) -> Step:
+def _not_taken_over(update: Update, ended: NotTakenOver, facts: Facts) -> Step:
+    again = _again(update) if ended.outside else None
+    counted = msgspec.structs.replace(update, repeated=update.repeated + (again is not None))
     if update.stage == "trial":
-        return moves.roll_back(update, facts, reason)
+        return moves.roll_back(counted, facts, ended.reason, pending=again)
     if update.stage == "shadow":
-        return moves.fail(update, facts, reason)
+        failed = moves.fail(counted, facts, ended.reason)
+        return (
+            failed if again is None else moves.then(failed.instructions, moves.begin(failed.update, again, facts))
+        )
     return moves.leave(update, facts) if moves.leaving(update) else Step(update)
+
+
+def _again(update: Update) -> Pending | None:
+    """Return the request, to be begun again; ``None`` if that was done too often, or its bundle came by hand."""
+    if update.request is None or update.local or update.repeated >= MOST_REPEATS:
+        return None
+    return Pending(desired=update.desired, request=update.request, local=False, signed=update.signed)
 
 
 def _accepted(update: Update, accepted: Accepted, facts: Facts) -> Step:

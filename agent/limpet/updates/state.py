@@ -97,7 +97,8 @@ class Update(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     understood. ``boots``: starts of the machine in this stage; ``restarts``: those of the daemon alone. ``good``
     and ``previous`` are ``None`` for the model of the configuration. ``serial``: the highest one of signed
     requests. ``unsigned_serial``: that of the others, which binds no signed one, and which a withdrawal forgets.
-    ``tried``: attempts that failed and are repeated.
+    ``tried``: attempts that failed and are repeated. ``repeated``: how often Limpet began the request again, as
+    something outside of the model may have ended it.
     ``candidate`` stays in stage ``rolled_back`` until the pipeline runs another model. ``pending`` is the request
     that follows then. ``heard``: SHA-256 of the last request of each reporter. ``seconds`` and
     ``results``: how long the candidate has run in its trial, and results of it, up to the last note of them.
@@ -110,6 +111,7 @@ class Update(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     boots: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
     restarts: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
     tried: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
+    repeated: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
     desired: Desired = b""
     request: DesiredModel | None = None
     local: bool = False

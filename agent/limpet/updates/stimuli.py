@@ -120,10 +120,12 @@ class NotTakenOver(msgspec.Struct, frozen=True):
     """The candidate did not take over, or the pipeline failed, crashed or hung with it.
 
     In stage ``shadow``: the candidate failed there. A good model that fails beside a candidate on trial is no
-    reason for this.
+    reason for this. ``outside``: its process was killed by SIGKILL or with the fork server, so the cause may lie
+    outside of the model.
     """
 
     reason: str
+    outside: bool = False
 
 
 class Accepted(msgspec.Struct, frozen=True):
