@@ -120,7 +120,7 @@ class NotTakenOver(msgspec.Struct, frozen=True):
     """The candidate did not take over, or the pipeline failed, crashed or hung with it.
 
     In stage ``shadow``: the candidate failed there. A good model that fails beside a candidate on trial is no
-    reason for this. ``outside``: its process was killed by SIGKILL or with the fork server, so the cause may lie
+    reason for this. ``outside``: its process was killed by SIGKILL or with the fork server, so the cause may be
     outside of the model.
     """
 
