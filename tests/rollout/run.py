@@ -39,7 +39,7 @@ def main() -> int:
         found["always_good"] = all(part.get("always_good", True) for part in parts)
         found["disk_exceeded"] = any(part.get("disk_exceeded") for part in parts)
         found["attacks"], found["attacks_not_refused"] = _tests(ATTACKS)
-        bad, not_stopped = _tests(BAD_MODELS)
+        bad, not_stopped = _tests(BAD_MODELS, each=True)
         found["bad_models_stopped"] = bad - not_stopped
         rivals, misjudged = _tests(RIVALS)
         found |= {"rivals": rivals, "rivals_misjudged": misjudged}
@@ -76,11 +76,16 @@ class _Ended:
             self.failed.add(report.nodeid)
 
 
-def _tests(name: str) -> tuple[int, int]:
-    """Run the tests with such a name. Return how many there are, and how many failed."""
+def _tests(name: str, *, each: bool = False) -> tuple[int, int]:
+    """Run the tests with such a name. Return how many there are, and how many failed.
+
+    ``each``: whether the parameters of a test count one by one.
+    """
     ended = _Ended()
     pytest.main(["-q", "-p", "no:cacheprovider", "-k", name, str(TESTS)], plugins=[ended])
-    tests, failed = (sorted({one.partition("[")[0] for one in found}) for found in (ended.ran, ended.failed))
+    tests, failed = (
+        sorted({one if each else one.partition("[")[0] for one in found}) for found in (ended.ran, ended.failed)
+    )
     _say(name, {"tests": len(tests), "failed": failed})
     return len({*tests, *failed}), len(failed)
 
