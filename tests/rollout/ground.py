@@ -197,7 +197,7 @@ class Ground:
         self.publish(f"model/{PIPELINE}/desired", desired, "-r")
 
     def publish(self, topic: str, message: Any, *options: str) -> None:
-        """Publish as an operator does, with a program that nobody here wrote."""
+        """Publish as an operator does, with mosquitto's own client."""
         where = ["-p", str(self.broker.port), "-q", "1", "-t", f"limpet/{DEVICE}/{topic}"]
         subprocess.run(["mosquitto_pub", *where, *options, "-m", json.dumps(message)], check=True)
 

@@ -237,7 +237,7 @@ def test_attack_hostile_archive_is_refused_before_anything_is_unpacked(device: D
 
 
 def test_attack_symlink_in_an_archive_is_never_followed(device: Device) -> None:
-    """The link is stored as text. The manifest names its length and hash, and nobody signed them."""
+    """The link is stored as text. The manifest names its length and hash, and has no signature."""
     device.refuses(attacks.BUNDLES["a member that is a link"](device.folder), "it is not signed")
 
 

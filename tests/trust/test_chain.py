@@ -15,6 +15,8 @@ from support.trusting import LATER, NOW, PAST, Keys, days
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from securesystemslib.signer import CryptoSigner
+
 KEYS = Keys()
 FIRST = trusting.root(KEYS)
 
@@ -36,9 +38,9 @@ def test_keys_of_the_root_can_be_changed_if_old_and_new_ones_sign() -> None:
     assert chain.followed(chain.followed(anchored(), new), third).version == 3
 
 
-@pytest.mark.parametrize("signer", ["root", "root2"])
-def test_a_change_of_the_roots_keys_needs_both_signatures(signer: str) -> None:
-    new = trusting.root(KEYS, 2, root=[KEYS.root2], signers=[getattr(KEYS, signer)])
+@pytest.mark.parametrize("signer", [KEYS.root, KEYS.root2], ids=["root", "root2"])
+def test_a_change_of_the_roots_keys_needs_both_signatures(signer: CryptoSigner) -> None:
+    new = trusting.root(KEYS, 2, root=[KEYS.root2], signers=[signer])
     with pytest.raises(TrustError, match="0 of the 1 signatures"):
         chain.followed(anchored(), new)
 

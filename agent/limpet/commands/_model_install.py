@@ -115,8 +115,8 @@ def _with_sudo(arguments: argparse.Namespace) -> str:
     for option, value in (("--pipeline", arguments.pipeline), ("--trial-windows", arguments.trial_windows)):
         words += [option, str(value)] if value is not None else []
     words += ["--shadow", str(arguments.shadow)] if arguments.shadow is not None else []
-    words += [option for option in ("staged", "allow_older", "yes") if getattr(arguments, option)]
-    words = [f"--{word.replace('_', '-')}" if word in ("staged", "allow_older", "yes") else word for word in words]
+    flags = {"--staged": arguments.staged, "--allow-older": arguments.allow_older, "--yes": arguments.yes}
+    words += [flag for flag, is_set in flags.items() if is_set]
     return shlex.join(
         [*words, *(["--config", str(arguments.config)] if arguments.config != config.usual() else [])]
     )

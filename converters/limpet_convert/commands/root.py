@@ -112,7 +112,8 @@ def main(arguments: argparse.Namespace) -> int:
 def _new(arguments: argparse.Namespace) -> tuple[object, list[str]]:
     if arguments.file.exists():
         raise ConvertError(f"{arguments.file}: there already; choose another name, or remove it yourself")
-    keys = {role: list(map(sign.public_key, getattr(arguments, role))) for role in root.ROLES}
+    files = {"root": arguments.root, "models": arguments.models, "operators": arguments.operators}
+    keys = {role: list(map(sign.public_key, paths)) for role, paths in files.items()}
     expires = bundle_signature.expiry(arguments.expires, root.DAYS)
     made = root.new(keys, _thresholds(arguments), expires)
     signers = [sign.signer(path) for path in arguments.root if b"PRIVATE KEY-----" in path.read_bytes()]
