@@ -9,7 +9,7 @@ import msgspec
 from msgspec import inspect as kinds
 
 from config_keys import Key, keys
-from limpet import config, plugins
+from limpet import config, plugins, tables
 from limpet.contracts.assignment import DelegateTable, SourceTable
 from limpet.plugins import built_in
 from limpet_convert import project
@@ -39,8 +39,9 @@ def limpet_toml() -> Any:
         "pipelines": _named(schema(config.PipelineConfig, _stages()), "Models on sources, by name."),
         "delegates": _named(schema(DelegateTable), "What names in the delegates of pipelines mean."),
         "governor": schema(config.GovernorTable),
-        "trust": schema(config.TrustTable),
-        "updates": schema(config.UpdatesTable),
+        "trust": schema(tables.TrustTable),
+        "updates": schema(tables.UpdatesTable),
+        "api": schema(tables.ApiTable),
     }
     whole = _object(properties, ("device", "pipelines", "sources"), "Configuration of Limpet.")
     return {"$schema": DIALECT, "title": "limpet.toml", **whole}

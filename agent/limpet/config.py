@@ -16,9 +16,9 @@ from msgspec import Meta
 from limpet import text_file
 from limpet.contracts.assignment import DelegateTable, Folders, FoundModel, PipelineOptions, SourceTable
 from limpet.contracts.fields import Count, Positive, Share
-from limpet.contracts.updates import UpdateWindow
 from limpet.device import directories
 from limpet.errors import ConfigError, ConfigFileError, Problem
+from limpet.tables import ApiTable, TrustTable, UpdatesTable
 from limpet.wording import below, suggest
 
 if TYPE_CHECKING:
@@ -142,59 +142,6 @@ class GovernorTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("cool must be below hot, idle below busy, empty below charged")
 
 
-class TrustTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``[trust]``: whose models this device runs."""
-
-    root: Path
-    """The root of trust, as `limpet-convert root` writes it. With it, only signed models run. Example:
-    `"root.json"`."""
-    signed_requests: bool = False
-    """Whether requests over the network must be signed by an operator's key, too. They can then not be withdrawn,
-    only replaced."""
-
-
-class UpdatesTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``[updates]``: models over the network. Without this table, models come from local files alone."""
-
-    allow: list[str] = []
-    """How the URLs must begin that bundles are fetched from. Default: none, so bundles come over MQTT. Example:
-    `["https://models.example.com/"]`."""
-    disk_bytes: Count = 512_000_000
-    """Bytes that downloads and deployed bundles may take in all."""
-    bytes_per_day: Count | None = None
-    """Bytes that may be fetched in a day, for a metered link. Default: no limit. Example: `50_000_000`."""
-    bytes_per_second: Positive | None = None
-    """How fast bundles are fetched. Default: no limit. Example: `100_000`."""
-    window: UpdateWindow = UpdateWindow()
-    """When a new model may be put to work. The request may narrow it. Default: at any time. Example: `{ begin =
-    "02:00", end = "04:00" }`."""
-    ca_file: Path | None = None
-    """Certificates of the authorities that servers are checked against. Default: the system's. Example:
-    `"ca.pem"`."""
-    certificate: Path | None = None
-    """Client certificate for servers. Example: `"device.pem"`."""
-    key: Path | None = None
-    """Private key of the client certificate. Example: `"device.key"`."""
-    proxy: str = ""
-    """HTTP proxy, as a URL. Default: none. Example: `"http://proxy:3128"`."""
-    encryption_key_file: Path | None = None
-    """File with 32 bytes that encrypt deployed bundles on the disk. A bare name is one of systemd's credentials.
-    Default: they are not encrypted. Example: `"bundle-key"`."""
-
-    def __post_init__(self) -> None:
-        from limpet.updates import address  # only where it is used: the idle daemon needs none of it
-
-        for entry in self.allow:
-            try:
-                address.parse(entry)
-            except ValueError as error:
-                raise ValueError(f'allow has "{entry}": {error}') from error
-            if "?" in entry:
-                raise ValueError(f'allow has "{entry}": leave out what follows the "?"')
-        if self.proxy and not self.proxy.startswith("http://"):
-            raise ValueError('proxy must begin with "http://"')
-
-
 class PipelineConfig(PipelineOptions, kw_only=True, forbid_unknown_fields=True):
     """One pipeline of a configuration."""
 
@@ -224,7 +171,7 @@ class PipelineConfig(PipelineOptions, kw_only=True, forbid_unknown_fields=True):
 
 SHORT_REPORTERS = ("mqtt", "jsonl")
 """Kinds of reporters that may have their own table: ``[mqtt]`` is short for ``[reporters.mqtt]``."""
-OPTIONAL = ("trust", "updates")
+OPTIONAL = ("trust", "updates", "api")
 TABLES = ("device", "sources", "pipelines", "reporters", "delegates", "governor", *OPTIONAL, *SHORT_REPORTERS)
 
 
@@ -244,6 +191,7 @@ class Config(msgspec.Struct):
     governor: GovernorTable = msgspec.field(default_factory=GovernorTable)
     trust: TrustTable | None = None
     updates: UpdatesTable | None = None
+    api: ApiTable | None = None
     selected: dict[str, tuple[FoundModel | None, ...]] = {}
 
     @property
@@ -363,13 +311,14 @@ def examine(tables: Mapping[str, Any], base: Path) -> Reading:
     governor = fill(GovernorTable, extras.get("governor", {}), "governor", base, problems) or GovernorTable()
     trust = _optional(TrustTable, tables, "trust", base, problems)
     updates = _optional(UpdatesTable, tables, "updates", base, problems)
+    api = _optional(ApiTable, tables, "api", base, problems)
     reporters = _reporters(tables, problems)
     problems.extend(_unknown(name, tables[name]) for name in tables if name not in TABLES)
     known = {name: table for name, table in delegates.items() if table is not None}
     if not places_known:  # models cannot be found
         pipelines, wrong = {}, pipelines | wrong
     return Reading(
-        Config(base, device, sources, pipelines, reporters, known, governor, trust, updates),
+        Config(base, device, sources, pipelines, reporters, known, governor, trust, updates, api),
         problems,
         wrong,
         not tables.keys() & {"reporters", *SHORT_REPORTERS},

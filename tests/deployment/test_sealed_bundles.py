@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.config import Config, Device, UpdatesTable
+from limpet.config import Config, Device
 from limpet.errors import ConfigError, DeployError
 from limpet.models import sealed
 from limpet.models.sealed import SEGMENT, SealedFile
+from limpet.tables import UpdatesTable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,10 +5,11 @@ from __future__ import annotations
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from limpet.config import Config, Device, PipelineConfig, UpdatesTable
+from limpet.config import Config, Device, PipelineConfig
 from limpet.contracts.deliveries import Delivery
 from limpet.supervision.update_files import UpdateFiles
 from limpet.supervision.update_requests import AT_ONCE, UpdateRequests
+from limpet.tables import UpdatesTable
 from limpet.updates.state import Updates
 from limpet.updates.stimuli import Cleared, Refused
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.config import UpdatesTable
 from limpet.device import state_files
 from limpet.errors import LimpetError
 from limpet.models import deployed, pins
+from limpet.tables import UpdatesTable
 from limpet.updates.facts import Facts
 from limpet.updates.schedule import Conditions, Disk
 from limpet.updates.state import REQUESTS, Update

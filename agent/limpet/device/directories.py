@@ -27,6 +27,14 @@ def monitor(state: Path) -> Path:
     return (runtime() or state) / MONITOR
 
 
+API = "api.sock"
+
+
+def api(state: Path) -> Path:
+    """Return the path of the local API's Unix socket of a daemon with this state directory."""
+    return (runtime() or state) / API
+
+
 CACHE = "cache"
 """Folder in the state directory for files that can be made again."""
 

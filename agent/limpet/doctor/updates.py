@@ -5,12 +5,12 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from limpet.config import UpdatesTable
 from limpet.device.system_files import MB
 from limpet.doctor.finding import bad, ok, skip, warn
 from limpet.errors import LimpetError
 from limpet.models import deployed
 from limpet.models.housekeeping import look
+from limpet.tables import UpdatesTable
 from limpet.trust import library
 from limpet.trust.settings import trust_of
 from limpet.updates.moves import wanted_name

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from limpet.delivery.reporters import Reporters
     from limpet.device.host import Host
     from limpet.supervision.fleet import Fleet
+    from limpet.supervision.gateway import Gateway
     from limpet.supervision.pipeline_reports import Outputs
 
 _CONNECTION_LOOK = 1.0
@@ -24,28 +25,46 @@ _CONNECTION_LOOK = 1.0
 class DeviceReports:
     """Reports the device. ``state`` is the state directory."""
 
-    def __init__(self, outputs: Outputs, journal: Journal, fleet: Fleet, machine: Host, state: Path) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - all that health is made of
+        self,
+        outputs: Outputs,
+        journal: Journal,
+        fleet: Fleet,
+        machine: Host,
+        state: Path,
+        gateway: Gateway,
+    ) -> None:
         self._outputs = outputs
         self._journal = journal
         self._fleet = fleet
+        self._gateway = gateway
         self._reader = DeviceReader(outputs.origin, machine, state)
         self._next_connection_look = 0.0
         self._reported_connected = False
         """Whether the reporters were connected when health was last published."""
 
+    def health(self, reporters: Reporters) -> DeviceHealth:
+        """Return the health of the device as it is now."""
+        out = self._outputs
+        health = self._reader.device(out.ledger, self._pids(), reporters.health())
+        health.audit = out.auditing.health()
+        health.trust = self._fleet.roots.report
+        return health
+
     def publish_health(self, reporters: Reporters) -> DeviceHealth:
         """Publish the health of the device, and return it."""
-        out, trust = self._outputs, self._fleet.roots.report
+        out = self._outputs
         self._reported_connected = reporters.connected()
-        out.auditing.trusts(trust)
+        out.auditing.trusts(self._fleet.roots.report)
         self.tend()
-        health = self._reader.device(out.ledger, self._fleet.pids().values(), reporters.health())
-        health.audit = out.auditing.health()
-        health.trust = trust
+        health = self.health(reporters)
         out.bus.append(health)
         self._journal.published()
         out.roster.health_published(connected=reporters.connected())
         return health
+
+    def _pids(self) -> list[int]:
+        return [*self._fleet.pids().values(), *self._gateway.pids.values()]
 
     def is_connection_news(self, reporters: Reporters) -> bool:
         """Return whether brokers came or went since health was published. It is looked up once a second."""

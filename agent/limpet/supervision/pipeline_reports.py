@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from limpet.config import PipelineConfig
     from limpet.contracts.assignment import ModelFile
-    from limpet.contracts.messages import Origin
+    from limpet.contracts.messages import ModelReported, Origin
     from limpet.delivery.bus import Bus
     from limpet.models.history import History
     from limpet.supervision.auditing import Auditing
@@ -55,8 +55,12 @@ class PipelineReports:
 
     def publish_model(self, pipeline: str) -> None:
         """Publish which model a pipeline runs, and how far its update is."""
+        self._outputs.bus.append(self.model(pipeline))
+
+    def model(self, pipeline: str) -> ModelReported:
+        """Return which model a pipeline runs, and how far its update is."""
         out, account = self._outputs, self._outputs.ledger.account(pipeline)
-        out.bus.append(model_reported(out.origin, account, now(), self._updates.report(pipeline)))
+        return model_reported(out.origin, account, now(), self._updates.report(pipeline))
 
     def move(self, to: Transition, assigned: ModelFile | None = None) -> bool:
         """Report a new state of a pipeline. Return ``False`` if that pipeline is gone already.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from limpet.delivery.reporters import Reporters
     from limpet.supervision.checking import Checking
     from limpet.supervision.fleet import Fleet
+    from limpet.supervision.gateway import Gateway
     from limpet.supervision.pipeline_reports import Outputs, PipelineReports
     from limpet.supervision.planner import Planner
     from limpet.supervision.updates import Updater
@@ -46,6 +47,7 @@ class Reloads:
         reports: PipelineReports,
         planner: Planner,
         reporters: Reporters,
+        gateway: Gateway,
         wake: Callable[[], None],
     ) -> None:
         self._path = path
@@ -57,6 +59,7 @@ class Reloads:
         self._planner = planner
         self._checks = planner.checks
         self._reporters = reporters
+        self._gateway = gateway
         self._wake = wake
 
     def begin(self) -> None:
@@ -93,6 +96,7 @@ class Reloads:
         self._reports.remove_all_but(self._planner.config.pipelines)
         self._auditing.configured(self._path)
         self._fleet.roots.use(self._planner.config, self)
+        self._gateway.use(self._planner.config.api, self._planner.config.device.commands)
 
     def _adopt_reporters(self, checking: Checking) -> None:
         """Change the reporters to those of a configuration that was checked."""

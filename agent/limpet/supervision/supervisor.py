@@ -25,6 +25,9 @@ from limpet.supervision.device_reports import DeviceReports
 from limpet.supervision.ending import Ending
 from limpet.supervision.events import Events
 from limpet.supervision.fleet import Fleet
+from limpet.supervision.gateway import Gateway
+from limpet.supervision.gateway_answers import GatewayAnswers, Known
+from limpet.supervision.health import HealthReader, now
 from limpet.supervision.hearing import Hearing
 from limpet.supervision.ledger import Ledger
 from limpet.supervision.pipeline_reports import Outputs, PipelineReports
@@ -137,8 +140,14 @@ class Supervisor:
         comparisons = Comparisons(origin.device, origin.boot)
         surroundings = Surroundings(self._fleet, self._deliveries, self._host, self._journal, comparisons)
         self._updates = Updater(wanted, memory.updates, surroundings)
+        self._gateway_health = HealthReader(origin)
         self._reports = PipelineReports(outputs, self._updates)
-        self._device = DeviceReports(outputs, self._journal, self._fleet, self._host, wanted.device.state)
+        self._gateway = Gateway(
+            origin, directories.api(wanted.device.state), GatewayAnswers(self._known()), self._selector
+        )
+        self._device = DeviceReports(
+            outputs, self._journal, self._fleet, self._host, wanted.device.state, self._gateway
+        )
         self._planner = Planner(
             self._updates.boot(), self._fleet, self._updates, outputs, self._reports, self._showing
         )
@@ -153,6 +162,7 @@ class Supervisor:
             self._reports,
             self._planner,
             self._reporters,
+            self._gateway,
             self._wakeup.wake,
         )
         self._hearing = Hearing(outputs, self._planner, self._updates, comparisons, self._showing, self._commands)
@@ -160,6 +170,14 @@ class Supervisor:
     def _make_outputs(self, origin: Origin, bus: Bus, memory: Memory) -> Outputs:
         ledger, events = Ledger(origin, bus.extend), Events(origin, self._showing.monitor.append)
         return Outputs(origin, bus, ledger, events, memory.history, memory.roster, Auditing(memory.journal))
+
+    def _known(self) -> Known:
+        return Known(
+            device=lambda: self._device.health(self._reporters),
+            pipelines=lambda: [self._gateway_health.pipeline(one, now()) for one in self._outputs.ledger.current],
+            models=lambda: [self._reports.model(one.pipeline) for one in self._outputs.ledger.current],
+            accounts=lambda: list(self._outputs.ledger.current),
+        )
 
     def _make_commands(self, wanted: Config, comparisons: Comparisons) -> Commands:
         return Commands(
@@ -224,6 +242,7 @@ class Supervisor:
     def _close(self) -> None:
         self._reloads.close()
         self._view.close()
+        self._gateway.close()
         self._reporters.close()
         self._showing.close()
         self._fleet.close()
@@ -283,7 +302,7 @@ class Supervisor:
 
     def _due(self) -> float:
         """Return when something is to be done next, on the monotonic clock."""
-        others = [self._planner.next_due(), self._updates.next_due()]
+        others = [self._planner.next_due(), self._updates.next_due(), self._gateway.next_due()]
         if self._ending.begun:
             others.append(monotonic() + DELIVERY_LOOK)
         return min(self._fleet.next_due(), self._next_health, *[due for due in others if due is not None])
@@ -308,6 +327,7 @@ class Supervisor:
         self._planner.tend_backups()
         self._showing.tend(self._outputs.ledger.current)
         self._device.tend()
+        self._gateway.tend()
         self._end_if_over()
         if monotonic() >= self._next_health or self._device.is_connection_news(self._reporters):
             self._next_health = monotonic() + self._planner.config.device.health_interval

@@ -17,11 +17,12 @@ from limpet.wire.deploy_records import Deploy, Ended, Lacking, Links, Progress
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from limpet.config import Config, UpdatesTable
+    from limpet.config import Config
     from limpet.contracts.updates import DesiredModel
     from limpet.delivery.deliveries import DeliveryInbox
     from limpet.supervision.fleet import Fleet
     from limpet.supervision.update_files import UpdateFiles
+    from limpet.tables import UpdatesTable
     from limpet.updates.state import Deployed, Update
     from limpet.updates.stimuli import Stimulus
     from limpet.wire.deploy_records import FromDeployer

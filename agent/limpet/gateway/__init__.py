@@ -1,0 +1,1 @@
+"""The gateway: the local API, metrics and the page, in a process of its own."""

@@ -1,0 +1,19 @@
+"""All paths of the HTTP server. Each part has a module with its routes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+
+from limpet.gateway import device_routes
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from limpet.gateway.context import Context
+
+
+def app(context: Context) -> ASGIApp:
+    """Return the application."""
+    return Starlette(routes=[*device_routes.routes(context)])

@@ -1,0 +1,16 @@
+"""What all parts of the gateway share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from limpet.gateway.link import SupervisorLink
+    from limpet.wire.gateway_records import Begin
+
+
+class Context(NamedTuple):
+    """``begin``: what is served, and where. ``supervisor`` answers requests."""
+
+    begin: Begin
+    supervisor: SupervisorLink

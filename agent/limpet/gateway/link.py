@@ -1,0 +1,95 @@
+"""The gateway's end of the socket to the supervisor: requests go out, answers come by their number."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from limpet.errors import LimpetError
+from limpet.wire.gateway_records import Answer, Begin, Opened, Watching
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from limpet.wire.channel import Channel
+    from limpet.wire.gateway_records import FromGateway, Request, ToGateway
+
+A = TypeVar("A", bound=Answer)
+
+PATIENCE = 35.0
+"""Seconds to wait for an answer: a command may take 30."""
+MOST_WAITING = 256
+"""Requests that may wait for the supervisor."""
+
+
+class BusyError(LimpetError):
+    """The supervisor has too many requests already, or did not answer in time."""
+
+
+class SupervisorLink:
+    """Requests to the supervisor. ``gone`` is called once when the supervisor is gone."""
+
+    def __init__(self, channel: Channel[ToGateway], gone: Callable[[], None]) -> None:
+        self._channel = channel
+        self._gone = gone
+        self._numbers = count(1)
+        self._waiting: dict[int, asyncio.Future[tuple[Answer, int | None]]] = {}
+        channel.socket.setblocking(False)
+        asyncio.get_running_loop().add_reader(channel.fileno(), self._read)
+
+    def say(self, record: FromGateway) -> None:
+        """Send a record that has no answer."""
+        self._channel.socket.setblocking(True)
+        try:
+            self._channel.send(record)
+        except OSError:
+            self._gone()
+        finally:
+            self._channel.socket.setblocking(False)
+
+    async def ask(self, request: Callable[[int], Request], kind: type[A]) -> A:
+        """Send the request that ``request`` makes with its number. Return the answer. ``BusyError``."""
+        answer, fd = await self._exchange(request)
+        if fd is not None:
+            os.close(fd)
+        assert isinstance(answer, kind)
+        return answer
+
+    async def ask_socket(self, request: Callable[[int], Request]) -> tuple[Any, int | None]:
+        """As ``ask``, for an answer with a file descriptor, which is the caller's to close."""
+        return await self._exchange(request)
+
+    async def _exchange(self, request: Callable[[int], Request]) -> tuple[Answer, int | None]:
+        if len(self._waiting) >= MOST_WAITING:
+            raise BusyError("too many requests wait for the daemon")
+        number = next(self._numbers)
+        future: asyncio.Future[tuple[Answer, int | None]] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        try:
+            self.say(request(number))
+            return await asyncio.wait_for(future, PATIENCE)
+        except asyncio.TimeoutError as error:
+            raise BusyError("the daemon did not answer in time") from error
+        finally:
+            self._waiting.pop(number, None)
+
+    def _read(self) -> None:
+        try:
+            for record in self._channel.receive():
+                if not isinstance(record, Begin):
+                    self._take(record)
+        except EOFError:
+            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+            self._gone()
+
+    def _take(self, answer: Answer) -> None:
+        fd = None
+        if isinstance(answer, Watching) or (isinstance(answer, Opened) and not answer.problem):
+            fd = self._channel.received_fds.pop(0)
+        future = self._waiting.get(answer.number)
+        if future is not None and not future.done():
+            future.set_result((answer, fd))
+        elif fd is not None:
+            os.close(fd)

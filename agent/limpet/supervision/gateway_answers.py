@@ -1,0 +1,46 @@
+"""What the supervisor answers the gateway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from limpet.wire.gateway_records import Done, Figures, GetFigures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth
+    from limpet.supervision.gateway import Reply
+    from limpet.supervision.ledger import Account
+    from limpet.wire.gateway_records import Request
+
+
+class Known(NamedTuple):
+    """What the supervisor knows."""
+
+    device: Callable[[], DeviceHealth]
+    pipelines: Callable[[], list[PipelineHealth]]
+    models: Callable[[], list[ModelReported]]
+    accounts: Callable[[], list[Account]]
+
+
+class GatewayAnswers:
+    """Answers requests of the gateway."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+
+    def answer(self, request: Request, reply: Reply) -> None:
+        """Answer a request, now or later."""
+        if isinstance(request, GetFigures):
+            reply(self._figures(request.number))
+        else:
+            reply(Done(request.number, "not there yet"))
+
+    def _figures(self, number: int) -> Figures:
+        known = self._known
+        latency: dict[str, dict[str, dict[int, int]]] = {
+            account.pipeline: {stage: dict(buckets) for stage, buckets in account.latency.items()}
+            for account in known.accounts()
+        }
+        return Figures(number, known.device(), known.pipelines(), known.models(), latency)

@@ -1,0 +1,202 @@
+"""What the supervisor and the gateway say to each other. Requests have a number, which the answer repeats.
+
+The gateway reads what anyone in the network sends, so it may have been taken over. It is believed about nothing
+but what its own clients want, and gets no more than they may have.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from limpet.contracts.messages import DeviceHealth, ModelReported, Origin, PipelineHealth, ResultMessage
+from limpet.tables import ApiTable
+from limpet.wire.records import Text
+
+LARGEST_FROM_GATEWAY = 1 << 22
+"""Bytes of a record of the gateway: a command with windows in it is the largest."""
+LARGEST_TO_GATEWAY = 1 << 24
+MOST_RECENT = 100
+"""Results of a pipeline that are kept for those who come later."""
+Number = Annotated[int, Meta(ge=1, le=1 << 53)]
+Name = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+Version = Annotated[int, Meta(ge=0, le=1 << 31)]
+
+# --- from the supervisor
+
+
+class Begin(msgspec.Struct, tag=True):
+    """The first record: what the gateway serves, and where. ``socket`` is the path of the Unix socket, if any.
+
+    ``commands``: those that this device takes.
+    """
+
+    origin: Origin
+    table: ApiTable
+    socket: Path | None
+    commands: list[str]
+
+
+class Watching(msgspec.Struct, tag=True):
+    """The answer to ``Watch``. A socket comes along, which speaks as the monitor socket does."""
+
+    number: int
+
+
+class Figures(msgspec.Struct, tag=True):
+    """The answer to ``GetFigures``: health as it is now.
+
+    ``latency``: by pipeline and stage, all latencies since the supervisor started, as a histogram of
+    ``limpet.histogram``.
+    """
+
+    number: int
+    device: DeviceHealth
+    pipelines: list[PipelineHealth]
+    models: list[ModelReported]
+    latency: dict[str, dict[str, dict[int, int]]]
+
+
+class Recent(msgspec.Struct, tag=True):
+    """The answer to ``GetRecent``: the last results of a pipeline, oldest first."""
+
+    number: int
+    results: list[ResultMessage]
+
+
+class Picture(msgspec.Struct, tag=True):
+    """The answer to ``GetPicture``: a JPEG; or, if it is empty, why there is none."""
+
+    number: int
+    jpeg: bytes = b""
+    problem: str = ""
+
+
+class ServedModel(msgspec.Struct):
+    """A model that clients can use, or could load. ``pipelines``: those that run it.
+
+    ``ready``: it can be used now. ``reason`` says why not.
+    """
+
+    name: str
+    version: int
+    ready: bool
+    pipelines: list[str] = []
+    reason: str = ""
+
+
+class Models(msgspec.Struct, tag=True):
+    """The answer to ``GetModels``."""
+
+    number: int
+    models: list[ServedModel]
+
+
+class Opened(msgspec.Struct, tag=True):
+    """The answer to ``OpenModel``. A socket to the model's process comes along; or ``problem`` says why not.
+
+    ``limpet.wire.guest_records`` has what is said on it.
+    """
+
+    number: int
+    problem: str = ""
+
+
+class Done(msgspec.Struct, tag=True):
+    """The answer to ``Load`` and ``Unload``. ``problem``: why not."""
+
+    number: int
+    problem: str = ""
+
+
+class Replied(msgspec.Struct, tag=True):
+    """The answer to ``Obey``: a ``Reply`` as JSON."""
+
+    number: int
+    reply: bytes
+
+
+Answer: TypeAlias = Watching | Figures | Recent | Picture | Models | Opened | Done | Replied
+ToGateway: TypeAlias = Begin | Answer
+
+# --- from the gateway
+
+
+class Listening(msgspec.Struct, tag=True):
+    """The gateway accepts connections at these addresses; or ``problem`` says why it does not."""
+
+    addresses: Annotated[list[Text], Meta(max_length=64)] = []
+    problem: Text = ""
+
+
+class Watch(msgspec.Struct, tag=True):
+    """Somebody wants to see results, events or health as they come."""
+
+    number: Number
+
+
+class GetFigures(msgspec.Struct, tag=True):
+    """Somebody wants figures, such as a Prometheus."""
+
+    number: Number
+
+
+class GetRecent(msgspec.Struct, tag=True):
+    """Somebody wants the last results of a pipeline."""
+
+    number: Number
+    pipeline: Name
+    most: Annotated[int, Meta(ge=1, le=MOST_RECENT)]
+
+
+class GetPicture(msgspec.Struct, tag=True):
+    """Somebody wants to see the last result of a pipeline on its picture. It goes to no reporter."""
+
+    number: Number
+    pipeline: Name
+
+
+class GetModels(msgspec.Struct, tag=True):
+    """Somebody wants to know which models there are."""
+
+    number: Number
+
+
+class OpenModel(msgspec.Struct, tag=True):
+    """Somebody wants to use a model. ``version``: ``None`` for the one that runs, or the highest."""
+
+    number: Number
+    name: Name
+    version: Version | None = None
+
+
+class Load(msgspec.Struct, tag=True):
+    """Somebody wants a model of the store in memory."""
+
+    number: Number
+    name: Name
+    version: Version | None = None
+
+
+class Unload(msgspec.Struct, tag=True):
+    """A model of the store is not needed in memory any more."""
+
+    number: Number
+    name: Name
+    version: Version | None = None
+
+
+class Obey(msgspec.Struct, tag=True):
+    """Somebody with a token sent a command. ``sender`` says who, for the audit journal."""
+
+    number: Number
+    name: Annotated[str, Meta(max_length=64)]
+    payload: Annotated[bytes, Meta(max_length=1 << 21)]
+    sender: Annotated[str, Meta(max_length=128)] = ""
+
+
+Request: TypeAlias = Watch | GetFigures | GetRecent | GetPicture | GetModels | OpenModel | Load | Unload | Obey
+FromGateway: TypeAlias = Listening | Request
