@@ -133,19 +133,19 @@ class Listening(msgspec.Struct, tag=True):
 
 
 class Watch(msgspec.Struct, tag=True):
-    """Somebody wants to see results, events or health as they come."""
+    """A client wants to see results, events or health as they come."""
 
     number: Number
 
 
 class GetFigures(msgspec.Struct, tag=True):
-    """Somebody wants figures, such as a Prometheus."""
+    """A client wants figures, such as a Prometheus."""
 
     number: Number
 
 
 class GetRecent(msgspec.Struct, tag=True):
-    """Somebody wants the last results of a pipeline."""
+    """A client wants the last results of a pipeline."""
 
     number: Number
     pipeline: Name
@@ -153,20 +153,20 @@ class GetRecent(msgspec.Struct, tag=True):
 
 
 class GetPicture(msgspec.Struct, tag=True):
-    """Somebody wants to see the last result of a pipeline on its picture. It goes to no reporter."""
+    """A client wants to see the last result of a pipeline on its picture. It goes to no reporter."""
 
     number: Number
     pipeline: Name
 
 
 class GetModels(msgspec.Struct, tag=True):
-    """Somebody wants to know which models there are."""
+    """A client wants to know which models there are."""
 
     number: Number
 
 
 class OpenModel(msgspec.Struct, tag=True):
-    """Somebody wants to use a model. ``version``: ``None`` for the one that runs, or the highest."""
+    """A client wants to use a model. ``version``: ``None`` for the one that runs, or the highest."""
 
     number: Number
     name: Name
@@ -174,7 +174,7 @@ class OpenModel(msgspec.Struct, tag=True):
 
 
 class Load(msgspec.Struct, tag=True):
-    """Somebody wants a model of the store in memory."""
+    """A client wants a model of the store in memory."""
 
     number: Number
     name: Name
@@ -190,7 +190,7 @@ class Unload(msgspec.Struct, tag=True):
 
 
 class Obey(msgspec.Struct, tag=True):
-    """Somebody with a token sent a command. ``sender`` says who, for the audit journal."""
+    """A client with a token sent a command. ``sender`` says who, for the audit journal."""
 
     number: Number
     name: Annotated[str, Meta(max_length=64)]
