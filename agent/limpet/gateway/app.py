@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 
 from limpet.gateway import device_routes
+from limpet.gateway.json_answers import HANDLERS
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -16,4 +17,4 @@ if TYPE_CHECKING:
 
 def app(context: Context) -> ASGIApp:
     """Return the application."""
-    return Starlette(routes=[*device_routes.routes(context)])
+    return Starlette(routes=[*device_routes.routes(context)], exception_handlers=HANDLERS)

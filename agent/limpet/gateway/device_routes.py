@@ -2,26 +2,103 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from msgspec import Meta
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
-from limpet.wire.gateway_records import Figures, GetFigures
+from limpet.contracts.api import PipelineView
+from limpet.gateway.json_answers import answer, query
+from limpet.wire.gateway_records import (
+    MOST_RECENT,
+    Figures,
+    GetFigures,
+    GetPicture,
+    GetRecent,
+    Picture,
+    Recent,
+)
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
     from limpet.gateway.context import Context
+    from limpet.gateway.link import SupervisorLink
+
+
+class LastQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """``last``: how many at most, the newest."""
+
+    last: Annotated[int, Meta(ge=1, le=MOST_RECENT)] = 20
+
+
+class NoQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """A path without parameters."""
 
 
 def routes(context: Context) -> list[BaseRoute]:
     """Return the routes of this module."""
+    supervisor = context.supervisor
 
-    async def device(_request: Request) -> Response:
-        figures = await context.supervisor.ask(GetFigures, Figures)
-        return Response(msgspec.json.encode(figures.device), media_type="application/json")
+    async def device(request: Request) -> Response:
+        query(request.query_params, NoQuery)
+        return answer((await _figures(supervisor)).device)
 
-    return [Route("/api/device", device)]
+    async def pipelines(request: Request) -> Response:
+        query(request.query_params, NoQuery)
+        return answer(views(await _figures(supervisor)))
+
+    async def pipeline(request: Request) -> Response:
+        query(request.query_params, NoQuery)
+        return answer(await _view(supervisor, request))
+
+    async def results(request: Request) -> Response:
+        most = query(request.query_params, LastQuery).last
+        name = (await _view(supervisor, request)).health.pipeline
+        recent = await supervisor.ask(lambda number: GetRecent(number, name, most), Recent)
+        return answer(recent.results)
+
+    async def picture(request: Request) -> Response:
+        query(request.query_params, NoQuery)
+        name = (await _view(supervisor, request)).health.pipeline
+        drawn = await supervisor.ask(lambda number: GetPicture(number, name), Picture)
+        if not drawn.jpeg:
+            raise HTTPException(404, f'pipeline "{name}" has no picture: {drawn.problem}')
+        return Response(drawn.jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+
+    return [
+        Route("/api/device", device),
+        Route("/api/pipelines", pipelines),
+        Route("/api/pipelines/{pipeline}", pipeline),
+        Route("/api/pipelines/{pipeline}/results", results),
+        Route("/api/pipelines/{pipeline}/picture.jpg", picture),
+    ]
+
+
+def views(figures: Figures) -> list[PipelineView]:
+    """Return each pipeline with the model that it runs."""
+    models = {model.pipeline: model for model in figures.models}
+    return [PipelineView(health=health, model=models.get(health.pipeline)) for health in figures.pipelines]
+
+
+async def _figures(supervisor: SupervisorLink) -> Figures:
+    return await supervisor.ask(GetFigures, Figures)
+
+
+async def _view(supervisor: SupervisorLink, request: Request) -> PipelineView:
+    """Return the pipeline that a path names. A name that is none goes no further than here."""
+    wanted = request.path_params["pipeline"]
+    found = views(await _figures(supervisor))
+    for view in found:
+        if view.health.pipeline == wanted:
+            return view
+    raise HTTPException(404, no_pipeline(wanted, [view.health.pipeline for view in found]))
+
+
+def no_pipeline(wanted: str, names: list[str]) -> str:
+    """Return the error for a name that no pipeline has."""
+    return f"no pipeline has the name {wanted[:64]!a}; the pipelines are: {', '.join(names) or 'none'}"

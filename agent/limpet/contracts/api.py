@@ -1,0 +1,41 @@
+"""Answers of the local API that do not also go over MQTT."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from limpet.contracts.messages import ModelReported, PipelineHealth
+
+Kind: TypeAlias = Literal["status", "result", "event", "health", "model", "input", "log"]
+"""Kinds of messages in a stream: how their topics begin."""
+
+
+class Refused(msgspec.Struct, kw_only=True):
+    """The body of each answer that is no success: what is wrong, and what to do."""
+
+    error: str
+
+
+class PipelineView(msgspec.Struct, kw_only=True):
+    """A pipeline as it is now. ``model`` is null until one is chosen."""
+
+    health: PipelineHealth
+    model: ModelReported | None
+
+
+class StreamMessage(msgspec.Struct, kw_only=True):
+    """A message in a stream.
+
+    ``topic`` is what follows ``limpet/DEVICE/`` over MQTT. ``input/SOURCE`` and ``log`` are only in streams.
+    """
+
+    topic: str
+    message: dict[str, Any]
+
+
+class StreamMissed(msgspec.Struct, kw_only=True):
+    """This client was too slow for so many messages of a stream."""
+
+    missed: int

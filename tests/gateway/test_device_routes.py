@@ -1,0 +1,62 @@
+"""Paths below ``/api`` describe the device and its pipelines, and say what is wrong with a request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from limpet.contracts.api import PipelineView
+from limpet.contracts.messages import DeviceHealth
+from support.api_daemon import ApiDaemon, api_daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiDaemon]:
+    with api_daemon(tmp_path_factory.mktemp("api")) as started:
+        yield started
+
+
+def test_the_device_has_its_health(running: ApiDaemon) -> None:
+    health = msgspec.json.decode(running.request("/api/device").body, type=DeviceHealth)
+    assert list(health.pipelines) == ["motion"]
+
+
+def test_a_pipeline_has_its_health_and_its_model(running: ApiDaemon) -> None:
+    views = msgspec.json.decode(running.request("/api/pipelines").body, type=list[PipelineView])
+    view = msgspec.json.decode(running.request("/api/pipelines/motion").body, type=PipelineView)
+    assert [each.health.pipeline for each in views] == [view.health.pipeline] == ["motion"]
+    assert view.model is not None
+    assert view.model.model == view.health.model
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/api/nothing", 404, "/openapi.json"),
+        ("/api/pipelines/other", 404, "the pipelines are: motion"),
+        ("/api/pipelines/other/results", 404, "the pipelines are: motion"),
+        ("/api/pipelines/%2e%2e%2fx", 404, "/openapi.json"),
+        ("/api/pipelines/%0a%22", 404, "the pipelines are: motion"),
+        ("/api/pipelines/motion/results?last=0", 400, "last"),
+        ("/api/pipelines/motion/results?last=101", 400, "last"),
+        ("/api/pipelines/motion/results?last=some", 400, "last"),
+        ("/api/pipelines/motion/results?last=1&last=2", 400, "last"),
+        ("/api/device?last=2", 400, "last"),
+    ],
+)
+def test_an_error_says_in_json_what_is_wrong(running: ApiDaemon, path: str, status: int, words: str) -> None:
+    answer = running.request(path)
+    assert (answer.status, answer.headers["content-type"]) == (status, "application/json")
+    assert list(answer.json) == ["error"]
+    assert words in answer.json["error"]
+
+
+def test_another_method_is_refused_with_those_that_there_are(running: ApiDaemon) -> None:
+    answer = running.request("/api/device", "DELETE")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert "error" in answer.json
