@@ -112,6 +112,17 @@ consumers: .venv/.dev programs .venv-sparkplug/.installed .venv-homeassistant/.i
 		--only-binary :all: --upgrade --target .venv-homeassistant/newer -r requirements/homeassistant-schema.txt
 	@touch $@
 
+# Clients that others wrote, beside a real daemon. Each file check_*.py is one part of the API.
+.PHONY: api
+api: .venv/.dev programs .venv-triton/.installed ## prove: have programs that others wrote use the local API; Python 3.11, 1 GB
+	@$(PYTHON) -m pytest -q tests/api/check_*.py
+
+.venv-triton/.installed: requirements/triton.txt
+	@echo "Installing Triton's client, schemathesis and OpenTelemetry's SDK into .venv-triton"
+	@test -e .venv-triton/pyvenv.cfg || "$$(tools/python.sh 3.11)" -m venv .venv-triton
+	@.venv-triton/bin/python $(PIP_INSTALL) --require-hashes -r requirements/triton.txt
+	@touch $@
+
 .PHONY: clean
 clean: ## develop: delete everything that these targets made
 	@rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

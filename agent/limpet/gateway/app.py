@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 
 from limpet.gateway import device_routes
 from limpet.gateway.json_answers import HANDLERS
+from limpet.gateway.open_inference import routes as open_inference
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -17,4 +18,6 @@ if TYPE_CHECKING:
 
 def app(context: Context) -> ASGIApp:
     """Return the application."""
-    return Starlette(routes=[*device_routes.routes(context)], exception_handlers=HANDLERS)
+    return Starlette(
+        routes=[*device_routes.routes(context), *open_inference.routes(context)], exception_handlers=HANDLERS
+    )
