@@ -16,6 +16,7 @@ from limpet.inference.planning import plan_source
 from limpet.isolation.permissions import Permissions
 from limpet.wire.channel import Channel
 from limpet.wire.records import Assign, ToWorker
+from limpet.worker.guests import Guests
 from limpet.worker.inference_requests import InferenceRequests
 from limpet.worker.intake import Intake
 from limpet.worker.pipelines import Pipelines
@@ -58,6 +59,7 @@ class Worker:
             reports=reports,
             results=self._results,
             requests=requests,
+            guests=Guests(intake.mailbox),
             snapshots=Snapshots(self._channel.send),
         )
         self._revision = 0

@@ -19,12 +19,15 @@ from limpet.plugins import built_in
 from limpet.supervision.checking import NOTHING_KNOWN, Checking
 from limpet.supervision.forks import FORK_SERVER_GONE, Forks
 from limpet.supervision.helpers import Helpers
+from limpet.supervision.instructions import Send
 from limpet.supervision.rests import REST_AFTER
 from limpet.supervision.roots import Roots
 from limpet.supervision.worker_process import WorkerProcess
 from limpet.wire.fork_records import Exited, Forked, NotForked
+from limpet.wire.records import GuestSocket
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterable, Mapping
 
     from limpet.config import Config, PipelineConfig
@@ -170,6 +173,13 @@ class Fleet:
         if not worker.slot.alive:
             raise KeyError(pipeline)
         worker.do(worker.slot.ask(ask), fds)
+
+    def connect_guest(self, pipeline: str, end: socket.socket) -> None:
+        """Hand a client's socket to the worker of a pipeline. ``KeyError`` if there is none."""
+        worker = self._worker_of(pipeline)
+        if not worker.slot.alive:
+            raise KeyError(pipeline)
+        worker.do([Send(GuestSocket(pipeline))], (end.fileno(),))
 
     def ask_all(self, ask: Ask) -> None:
         """Have every worker answer."""

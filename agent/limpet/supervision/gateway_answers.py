@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.wire.gateway_records import Done, Figures, GetFigures
+from limpet.wire.gateway_records import Done, Figures, GetFigures, GetModels, OpenModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth
     from limpet.supervision.gateway import Reply
+    from limpet.supervision.guests import Guests
     from limpet.supervision.ledger import Account
     from limpet.wire.gateway_records import Request
 
@@ -22,6 +23,7 @@ class Known(NamedTuple):
     pipelines: Callable[[], list[PipelineHealth]]
     models: Callable[[], list[ModelReported]]
     accounts: Callable[[], list[Account]]
+    guests: Guests
 
 
 class GatewayAnswers:
@@ -34,6 +36,10 @@ class GatewayAnswers:
         """Answer a request, now or later."""
         if isinstance(request, GetFigures):
             reply(self._figures(request.number))
+        elif isinstance(request, GetModels):
+            reply(self._known.guests.models(request.number))
+        elif isinstance(request, OpenModel):
+            self._known.guests.open(request, reply)
         else:
             reply(Done(request.number, "not there yet"))
 

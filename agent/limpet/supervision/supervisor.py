@@ -27,6 +27,7 @@ from limpet.supervision.events import Events
 from limpet.supervision.fleet import Fleet
 from limpet.supervision.gateway import Gateway
 from limpet.supervision.gateway_answers import GatewayAnswers, Known
+from limpet.supervision.guests import Guests
 from limpet.supervision.health import HealthReader, now
 from limpet.supervision.hearing import Hearing
 from limpet.supervision.ledger import Ledger
@@ -141,6 +142,7 @@ class Supervisor:
         surroundings = Surroundings(self._fleet, self._deliveries, self._host, self._journal, comparisons)
         self._updates = Updater(wanted, memory.updates, surroundings)
         self._gateway_health = HealthReader(origin)
+        self._guests = Guests(self._fleet, lambda: list(outputs.ledger.current))
         self._reports = PipelineReports(outputs, self._updates)
         self._gateway = Gateway(
             origin, directories.api(wanted.device.state), GatewayAnswers(self._known()), self._selector
@@ -177,6 +179,7 @@ class Supervisor:
             pipelines=lambda: [self._gateway_health.pipeline(one, now()) for one in self._outputs.ledger.current],
             models=lambda: [self._reports.model(one.pipeline) for one in self._outputs.ledger.current],
             accounts=lambda: list(self._outputs.ledger.current),
+            guests=self._guests,
         )
 
     def _make_commands(self, wanted: Config, comparisons: Comparisons) -> Commands:

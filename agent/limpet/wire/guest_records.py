@@ -1,9 +1,9 @@
 """What the gateway and a process with a model say to each other, on their own socket. Tensors are in memory.
 
-The process with the model begins with ``Serving``, the gateway answers with ``Attach`` and the memory. Then each
-``Infer`` is answered by one ``Inferred``, in any order. The gateway may have been taken over by a client: its
-offsets are checked, and inputs may change while they are read. The memory is the gateway's. The process with the
-model may have been taken over, too.
+The process with the model begins with ``Serving``, or with ``Refused`` and the end of the socket. The gateway
+answers with ``Attach`` and the memory. Then each ``Infer`` is answered by one ``Inferred``, in any order. The
+gateway may have been taken over by a client: its offsets are checked, and inputs may change while they are read.
+The memory is the gateway's. The process with the model may have been taken over, too.
 """
 
 from __future__ import annotations
@@ -56,8 +56,15 @@ class Serving(msgspec.Struct, tag=True):
     batch: Annotated[int, Meta(ge=1, le=1 << 16)] = 1
 
 
+class Refused(msgspec.Struct, tag=True):
+    """The model cannot be used through this socket, for this reason. ``busy``: another try may help."""
+
+    problem: Text
+    busy: bool = False
+
+
 class Attach(msgspec.Struct, tag=True):
-    """The memory for tensors comes along, a file whose size is fixed."""
+    """The memory for tensors comes along, a sealed file whose size is fixed. It may be sent again, for more."""
 
     size: Size
 
@@ -100,4 +107,4 @@ class Inferred(msgspec.Struct, tag=True):
 
 
 ToGuest: TypeAlias = Attach | Infer
-FromGuest: TypeAlias = Serving | Inferred
+FromGuest: TypeAlias = Serving | Refused | Inferred

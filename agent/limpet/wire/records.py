@@ -407,4 +407,10 @@ class ExecutorSocket(msgspec.Struct, tag=True):
     number: int
 
 
-ToWorker: TypeAlias = Assign | Stop | Ask | ExecutorSocket
+class GuestSocket(msgspec.Struct, tag=True):
+    """Serve the model of a pipeline on this socket, which comes along: ``limpet.wire.guest_records``."""
+
+    pipeline: str
+
+
+ToWorker: TypeAlias = Assign | Stop | Ask | ExecutorSocket | GuestSocket

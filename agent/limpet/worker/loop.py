@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import socket
 from select import select
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from limpet.inference import needs
 from limpet.wire.border import cleaned
-from limpet.wire.records import Answered, Ask, Assign, ExecutorSocket, Result, RunWindows, Snapshot, ToWorker
+from limpet.wire.records import (
+    Answered,
+    Ask,
+    Assign,
+    ExecutorSocket,
+    GuestSocket,
+    Result,
+    RunWindows,
+    Snapshot,
+    ToWorker,
+)
 from limpet.worker.commands import answer
+from limpet.worker.guests import Guests
 from limpet.worker.inference_requests import InferenceRequests
 from limpet.worker.intake import Intake
 from limpet.worker.pipelines import Pipelines
@@ -20,6 +32,7 @@ from limpet.worker.snapshots import Snapshots
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from limpet.contracts.data import Samples
     from limpet.inference.plan import SourcePlan
     from limpet.inference.resolving import Configured
     from limpet.isolation.permissions import Permissions
@@ -60,6 +73,7 @@ class Worker:
         self._reports = Reports(supervisor, source.name, source.spec, self._intake, in_force)
         self._results = ResultSender(supervisor, self._leave_out)
         self._requests = InferenceRequests(self._send_answer)
+        self._guests = Guests(self._intake.mailbox)
         self._snapshots = Snapshots(self._send_snapshot)
         self._pipelines = Pipelines(
             supervisor,
@@ -67,6 +81,7 @@ class Worker:
             reports=self._reports,
             results=self._results,
             requests=self._requests,
+            guests=self._guests,
             snapshots=self._snapshots,
         )
 
@@ -88,6 +103,7 @@ class Worker:
         else:
             self._pipelines.close_all("stopped")
         finally:
+            self._guests.close()
             self._intake.close()
 
     def _turn(self) -> None:
@@ -105,8 +121,9 @@ class Worker:
             self._reports.heartbeat(pipelines.running.values())
             return
         self._requests.run_slice(busy=len(self._intake.mailbox) > 0)
+        self._guests.run_slice()
         longest = BATCH_AGE if self._results.pending or pipelines.wait_for_shadow else IDLE
-        samples = self._intake.mailbox.get(0.0 if self._requests else longest)
+        samples = self._next_samples(0.0 if self._requests or self._guests.waiting else longest)
         if samples is not None:
             self._reports.see(samples)
             pipelines.feed(samples, busy=self._source.spec.live and len(self._intake.mailbox) > 0)
@@ -114,6 +131,13 @@ class Worker:
         self._snapshots.take()
         self._results.flush_if_due()
         self._reports.heartbeat(pipelines.running.values())
+
+    def _next_samples(self, longest: float) -> Samples | None:
+        """Return the next block of samples; ``None`` if a client's request came first, or nothing in that time."""
+        if self._guests and longest:
+            self._guests.wait(longest)
+            longest = 0.0
+        return self._intake.mailbox.get(longest)
 
     def _device_came_back(self) -> bool:
         """Whether the source's device is there again as a node that only a new worker can open."""
@@ -139,6 +163,9 @@ class Worker:
             self._answer(record)
         elif isinstance(record, ExecutorSocket):
             self._pipelines.connect_executor(record.number, self._supervisor.received_fds.pop(0))
+        elif isinstance(record, GuestSocket):
+            end = socket.socket(fileno=self._supervisor.received_fds.pop(0))
+            self._guests.attach(self._pipelines.by_name.get(record.pipeline), end)
         else:
             return False
         return True

@@ -7,6 +7,8 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from limpet.contracts.data import Samples
 
 
@@ -27,6 +29,7 @@ class Mailbox:
         self._most_blocks = blocks
         self._most_bytes = size
         self._wait = wait
+        self._news: Callable[[], None] | None = None
         self._changed = Condition()
 
     def put(self, samples: Samples) -> None:
@@ -40,6 +43,8 @@ class Mailbox:
             self._blocks.append((samples, size))
             self._bytes += size
             self._changed.notify_all()
+            if self._news is not None:
+                self._news()
 
     def _has_room(self, size: int) -> bool:
         return not self._blocks or (
@@ -57,11 +62,21 @@ class Mailbox:
         self._bytes -= size
         return block
 
+    def watch(self, news: Callable[[], None] | None) -> None:
+        """Call ``news`` with each block that comes, and at the end, for one who waits for other things, too.
+
+        It is called in the writer's thread, and must neither wait nor raise. ``None``: call nothing any more.
+        """
+        with self._changed:
+            self._news = news
+
     def close(self) -> None:
         """Say that no block will come any more."""
         with self._changed:
             self.closed = True
             self._changed.notify_all()
+            if self._news is not None:
+                self._news()
 
     def get(self, timeout: float) -> Samples | None:
         """Take the oldest block; ``None`` if none came in ``timeout`` seconds. ``EOFError`` after the last."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from limpet.contracts.messages import State
     from limpet.inference.pipeline import Pipeline
     from limpet.wire.records import Assign, Result
+    from limpet.worker.guests import Guests
     from limpet.worker.inference_requests import InferenceRequests
     from limpet.worker.reports import Reports
     from limpet.worker.result_sender import ResultSender, SupervisorChannel
@@ -78,6 +79,7 @@ class Pipelines:
         reports: Reports,
         results: ResultSender,
         requests: InferenceRequests,
+        guests: Guests,
         snapshots: Snapshots,
     ) -> None:
         self.running: dict[str, RunningPipeline] = {}
@@ -86,6 +88,7 @@ class Pipelines:
         self._reports = reports
         self._results = results
         self._requests = requests
+        self._guests = guests
         self._snapshots = snapshots
         self._shadows = Shadows(spec, supervisor.send, self._report)
         self._swaps: dict[str, _Swap] = {}
@@ -393,6 +396,7 @@ class Pipelines:
 
     def _free(self, running: RunningPipeline) -> None:
         self._requests.cancel(running.pipeline)
+        self._guests.cancel(running.pipeline)
         running.pipeline.close()
 
 

@@ -1,0 +1,208 @@
+"""A model as clients of the gateway use it: on tensors as it stores them or on real values, row by row.
+
+Requests come from outside and are checked here. What is wrong with one is a ``ModelError``, which fails it alone.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from limpet.errors import LimpetError, ModelError
+from limpet.untrusted import reading
+from limpet.wire.border import cleaned
+from limpet.wire.guest_records import MOST_DIMENSIONS, MOST_TENSORS, Inferred, Placed, Serving, TensorFacts
+
+if TYPE_CHECKING:
+    import mmap
+    from collections.abc import Sequence
+
+    from limpet.contracts.data import Array, TensorSpec
+    from limpet.contracts.runtime import Model
+    from limpet.wire.guest_records import Infer
+
+REAL = np.dtype("<f4")
+ALIGN = 64
+"""Bytes on which outputs are aligned."""
+MOST_ROWS = 64
+"""Windows in one request, for a model whose batch is open."""
+_KINDS = "biuf"
+"""Kinds of dtype that tensors may have, as numpy writes them."""
+
+
+class Identity(NamedTuple):
+    """Which model it is. ``forgets``: it keeps state, which is cleared before each request. ``each``: and window.
+
+    ``rows``: how many windows a request may have in its first dimension.
+    """
+
+    name: str
+    version: int
+    sha256: str
+    runtime: str
+    rows: int = 1
+    forgets: bool = False
+    each: bool = False
+
+
+class ServedModel:
+    """A model, and how clients see it. ``ModelError`` if it has tensors that cannot be sent."""
+
+    def __init__(self, identity: Identity, model: Model) -> None:
+        self._identity = identity
+        self._model = model
+        self._ins = tuple(_facts(spec) for spec in model.inputs)
+        self._outs = tuple(_facts(spec) for spec in model.outputs)
+        if len(self._ins) > MOST_TENSORS or len(self._outs) > MOST_TENSORS:
+            raise ModelError(f"it has more than {MOST_TENSORS} inputs or outputs, which are not sent")
+
+    def serving(self) -> Serving:
+        """Return what clients can know."""
+        which, model = self._identity, self._model
+        inputs, outputs = list(self._ins), list(self._outs)
+        if which.rows > 1:
+            inputs, outputs = [_open(one) for one in inputs], [_open(one) for one in outputs]
+        return Serving(
+            which.name, which.version, which.sha256, which.runtime, model.delegate, inputs, outputs, which.rows
+        )
+
+    def answer(self, infer: Infer, memory: mmap.mmap, waited: float) -> Inferred:
+        """Run a request, and put its outputs into the memory. ``waited``: since when, by ``perf_counter``."""
+        begin = perf_counter()
+        queue_us = max(begin - waited, 0.0) * 1e6
+        try:
+            with reading("a request"):
+                outputs = self._run(infer, memory)
+        except LimpetError as error:
+            return Inferred(infer.number, problem=cleaned(str(error)), queue_us=queue_us)
+        return Inferred(infer.number, outputs, queue_us=queue_us, run_us=(perf_counter() - begin) * 1e6)
+
+    def _run(self, infer: Infer, memory: mmap.mmap) -> list[Placed]:
+        inputs, rows = self._inputs(infer.inputs, memory)
+        if self._identity.forgets:
+            self._model.reset()
+        target = _Target(memory, infer.offset, infer.size, rows)
+        if rows == 1:
+            target.put(0, self._once(inputs, real=infer.real))
+        else:
+            for row in range(rows):
+                if row and self._identity.each:
+                    self._model.reset()
+                target.put(row, self._once([each[row : row + 1] for each in inputs], real=infer.real))
+        return target.placed
+
+    def _once(self, inputs: Sequence[Array], *, real: bool) -> Sequence[Array]:
+        """Run on one window, inputs and outputs as they are stored. ``real``: outputs as real values."""
+        pairs = zip(inputs, self._model.inputs, strict=True)
+        outputs = self._model.run([to_real(values, spec) for values, spec in pairs])
+        if real:
+            return outputs
+        return [to_stored(values, spec) for values, spec in zip(outputs, self._model.outputs, strict=True)]
+
+    def _inputs(self, placed: Sequence[Placed], memory: mmap.mmap) -> tuple[list[Array], int]:
+        """Return the inputs, and how many windows they are."""
+        if len(placed) != len(self._ins):
+            raise ModelError(f"the model has {len(self._ins)} inputs, but {len(placed)} came")
+        rows = placed[0].shape[0] if self._identity.rows > 1 and placed[0].shape else 1
+        if not 1 <= rows <= self._identity.rows:
+            raise ModelError(f"a request has {rows} windows; the model takes 1 to {self._identity.rows} at a time")
+        pairs = zip(placed, self._model.inputs, strict=True)
+        return [self._input(one, spec, rows, memory) for one, spec in pairs], rows
+
+    def _input(self, placed: Placed, spec: TensorSpec, rows: int, memory: mmap.mmap) -> Array:
+        dtype = np.dtype(placed.dtype)
+        if dtype != spec.dtype and not (spec.quantized and dtype == REAL):
+            also = " or <f4" if spec.quantized else ""
+            raise ModelError(f"the input {spec.name!r} takes {spec.dtype.str}{also}, but {placed.dtype} came")
+        wanted = spec.shape if self._identity.rows == 1 else (rows, *spec.shape[1:])
+        have = tuple(placed.shape)
+        if len(have) != len(wanted) or any(w not in (-1, h) for h, w in zip(have, wanted, strict=True)):
+            raise ModelError(f"the input {spec.name!r} has shape {list(spec.shape)}, but {list(have)} came")
+        if placed.offset + prod(have) * dtype.itemsize > len(memory):
+            raise ModelError(f"the input {spec.name!r} is not in the memory")
+        values: Array = np.frombuffer(memory, dtype, prod(have), placed.offset).reshape(have)
+        # Stored integers and floats may change while they are read: any of them is a value. An index may not.
+        if spec.dtype.kind == "b":
+            flags: Array = values.view(np.uint8) != 0
+            return flags
+        return values if spec.quantized or spec.dtype.kind == "f" else values.copy()
+
+
+class _Target:
+    """Where outputs go: one after the other, each with the rows of all windows."""
+
+    def __init__(self, memory: mmap.mmap, offset: int, size: int, rows: int) -> None:
+        self.placed: list[Placed] = []
+        self._memory = memory
+        self._end = min(offset + size, len(memory))
+        self._next = offset
+        self._rows = rows
+        self._views: list[Array] = []
+
+    def put(self, row: int, outputs: Sequence[Array]) -> None:
+        """Copy the outputs of one window to their places."""
+        if not row:
+            self._views = [self._place(values) for values in outputs]
+        for view, values in zip(self._views, outputs, strict=True):
+            target = view if self._rows == 1 else view[row : row + 1]
+            if target.shape != values.shape:
+                raise ModelError("the model's output has another size for each window; send them one by one")
+            target[...] = values
+
+    def _place(self, values: Array) -> Array:
+        shape = values.shape if self._rows == 1 else (self._rows, *values.shape[1:])
+        size = prod(shape) * values.dtype.itemsize
+        if len(shape) > MOST_DIMENSIONS:
+            raise ModelError(f"an output has {len(shape)} dimensions; at most {MOST_DIMENSIONS} are sent")
+        if self._next + size > self._end:
+            raise ModelError(
+                f"the outputs need more than the {self._end - self._next} bytes that are left for them"
+            )
+        view: Array = np.frombuffer(self._memory, values.dtype, prod(shape), self._next).reshape(shape)
+        self.placed.append(Placed(values.dtype.str, list(shape), self._next))
+        self._next += -(-size // ALIGN) * ALIGN
+        return view
+
+
+def to_real(values: Array, spec: TensorSpec) -> Array:
+    """Return what ``Model.run`` takes: real values where the tensor is quantized."""
+    if not spec.quantized or values.dtype == REAL:
+        return values
+    zero, scale = _parameters(spec, values.ndim)
+    real: Array = (values.astype(REAL) - zero) * scale
+    return real
+
+
+def to_stored(values: Array, spec: TensorSpec) -> Array:
+    """Return what the tensor holds for what ``Model.run`` gave."""
+    if not spec.quantized:
+        return values
+    limits = np.iinfo(spec.dtype)
+    zero, scale = _parameters(spec, values.ndim)
+    stored: Array = (
+        np.rint(values.astype(np.float64) / scale + zero).clip(limits.min, limits.max).astype(spec.dtype)
+    )
+    return stored
+
+
+def _parameters(spec: TensorSpec, ndim: int) -> tuple[Array, Array]:
+    """Return zero point and scale, to compute with on arrays of so many dimensions."""
+    along = [1] * ndim
+    if len(spec.scale) > 1:
+        along[spec.quantized_dimension] = -1
+    return np.asarray(spec.zero_point, REAL).reshape(along), np.asarray(spec.scale, REAL).reshape(along)
+
+
+def _facts(spec: TensorSpec) -> TensorFacts:
+    dtype = spec.dtype.newbyteorder("<")
+    if dtype.kind not in _KINDS or len(spec.shape) > MOST_DIMENSIONS:
+        raise ModelError(f"its tensor {spec.name!r}, {spec.dtype} of shape {list(spec.shape)}, cannot be sent")
+    scale, zero = (spec.scale[0], spec.zero_point[0]) if len(spec.scale) == 1 else (0.0, 0)
+    return TensorFacts(cleaned(spec.name), dtype.str, list(spec.shape), scale, zero)
+
+
+def _open(facts: TensorFacts) -> TensorFacts:
+    return TensorFacts(facts.name, facts.dtype, [-1, *facts.shape[1:]], facts.scale, facts.zero_point)
