@@ -1,1 +1,1 @@
-"""The gateway: the local API, metrics and the page, in a process of its own."""
+"""The gateway: a separate process for the local API, metrics and the page."""

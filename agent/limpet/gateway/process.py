@@ -15,10 +15,12 @@ from contextlib import suppress
 
 from limpet.device import logs
 from limpet.device.unix_path import reachable
+from limpet.gateway.access import Policy
 from limpet.gateway.app import app
 from limpet.gateway.context import Context
+from limpet.gateway.guard import Guard
 from limpet.gateway.link import SupervisorLink
-from limpet.gateway.server import serve
+from limpet.gateway.server import Server
 from limpet.isolation.child import die_before_parent, die_with_parent, set_name
 from limpet.wire.channel import Channel
 from limpet.wire.gateway_records import LARGEST_TO_GATEWAY, Begin, Listening, ToGateway
@@ -77,4 +79,9 @@ async def _run(channel: Channel[ToGateway], begin: Begin, sockets: list[socket.s
     link = SupervisorLink(channel, lambda: os._exit(0))
     context = Context(begin, link)
     link.say(Listening(addresses=[str(each.getsockname()) for each in sockets]))
-    await serve(app(context), sockets)
+    table = begin.table
+    policy = Policy(protected=table.token_file is not None or table.client_ca is not None)
+    server = Server(Guard(app(context), policy), table.connections, table.request_bytes)
+    for each in sockets:
+        server.serve(each)
+    await asyncio.Event().wait()

@@ -98,7 +98,7 @@ class Models(msgspec.Struct, tag=True):
 class Opened(msgspec.Struct, tag=True):
     """The answer to ``OpenModel``. A socket to the model's process comes along; or ``problem`` says why not.
 
-    ``limpet.wire.guest_records`` has what is said on it.
+    ``limpet.wire.guest_records`` has the records on it.
     """
 
     number: int

@@ -1,0 +1,37 @@
+"""A connection from when it was accepted until it is closed, whatever protocol it speaks."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from limpet.gateway.certificates import name_of
+
+if TYPE_CHECKING:
+    from asyncio import Transport
+
+    from limpet.gateway.connections import Connections
+    from limpet.gateway.peers import Connection
+
+CONNECTION = "limpet.connection"
+"""Key of the connection in ``scope["state"]``."""
+
+
+class Accepted:
+    """A connection that counts until ``release``. ``request_bytes``: of a body."""
+
+    def __init__(self, connection: Connection, counted: Connections, request_bytes: int) -> None:
+        self.connection = connection
+        self.request_bytes = request_bytes
+        self.state: dict[str, Any] = {CONNECTION: connection}
+        self._counted = counted
+
+    def made(self, transport: Transport) -> None:
+        """Note who the client is, once TLS has verified it."""
+        certificate = transport.get_extra_info("peercert")
+        if certificate and isinstance(transport.get_extra_info("ssl_object"), ssl.SSLObject):
+            self.connection.certificate = name_of(certificate)
+
+    def release(self) -> None:
+        """Count it no more."""
+        self._counted.release(self.connection)

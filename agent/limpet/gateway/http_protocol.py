@@ -1,0 +1,125 @@
+"""uvicorn's protocol on httptools, with limits on time and size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from limpet.gateway.bad_requests import LARGEST_HEAD, LATE, MOST_HEADERS, TOO_LARGE_HEAD
+from limpet.gateway.slow_clients import IDLE, Pace, Progress
+
+if TYPE_CHECKING:
+    from asyncio import Transport
+
+    from limpet.gateway.accepted import Accepted
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """HTTP on one connection."""
+
+    def __init__(self, accepted: Accepted, **options: Any) -> None:
+        super().__init__(**options)
+        self._accepted = accepted
+        self._pace = Pace(self._late, lambda: self.flow.read_paused, accepted.request_bytes)
+        self._request = 0
+        self._progress = Progress("head")
+        self._head_bytes = self._header_count = 0
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._accepted.made(transport)
+        self.app_state = self._accepted.state
+        self._pace.wait_for(self._progress)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Free what the connection holds."""
+        super().connection_lost(exc)
+        self._pace.end()
+        self._accepted.release()
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of a request."""
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._progress.stage == "head":
+            self._head_bytes += len(data)
+            if self._head_bytes > LARGEST_HEAD:
+                self._refuse(TOO_LARGE_HEAD)
+        self._pace.wait_for(self._awaited())
+
+    def pause_writing(self) -> None:
+        """Note that the client does not read."""
+        super().pause_writing()
+        self._pace.stalls(self.transport)
+
+    def resume_writing(self) -> None:
+        """Note that the client reads again."""
+        super().resume_writing()
+        self._pace.reads()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over to the protocol for WebSocket."""
+        from limpet.gateway.websocket_protocol import WebSocketProtocol  # only if one is opened
+
+        self._pace.end()
+        accepted = self._accepted
+        self.ws_protocol_class = lambda **options: WebSocketProtocol(accepted, **options)  # type: ignore[assignment]
+        super().handle_websocket_upgrade()
+
+    def _should_upgrade_to_ws(self) -> bool:
+        return True
+
+    # Called by the parser
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._request += 1
+        self._progress = Progress("head", self._request)
+        self._head_bytes = self._header_count = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the first line."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header. What comes behind the body is no header."""
+        self._count(len(name) + len(value), 1)
+        if self._progress.stage == "head":
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Start to answer."""
+        super().on_headers_complete()
+        self._progress = Progress("body", self._request)
+
+    def on_message_complete(self) -> None:
+        """Note that the request is here."""
+        super().on_message_complete()
+        self._progress = IDLE
+
+    def _awaited(self) -> Progress:
+        """Return what the server waits for. Empty lines between requests have stopped uvicorn's own timer."""
+        is_answered = self.cycle is None or self.cycle.response_complete
+        if self._progress == IDLE and is_answered and self.timeout_keep_alive_task is None:
+            return Progress("head", -self._request)
+        return self._progress
+
+    def _count(self, size: int, headers: int = 0) -> None:
+        self._head_bytes += size
+        self._header_count += headers
+        if self._head_bytes > 2 * LARGEST_HEAD or self._header_count > MOST_HEADERS:
+            raise ValueError("the headers are too large")  # the parser answers with 400
+
+    def _late(self) -> None:
+        self._refuse(LATE)
+
+    def _refuse(self, answer: bytes) -> None:
+        """Answer and close. A client that gets another answer at this time gets no second one."""
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            self.transport.write(answer)
+        self.transport.close()

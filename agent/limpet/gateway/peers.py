@@ -1,0 +1,100 @@
+"""Who is at the other end of a connection: its address, and the user id that the kernel knows."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import Literal
+
+_CREDENTIALS = struct.Struct("3i")
+_TABLES = {socket.AF_INET: Path("/proc/self/net/tcp"), socket.AF_INET6: Path("/proc/self/net/tcp6")}
+_ESTABLISHED = "01"
+_NO_FILE = "0"
+"""The inode of a socket that its program closed. The kernel then shows 0 as its user, too."""
+
+
+class Connection:
+    """An accepted connection.
+
+    ``transport``: how it came. ``address``: of the client, ``local``: of this end; both empty for a Unix
+    socket. ``certificate``: the name in the client's certificate, after it was verified.
+    """
+
+    __slots__ = ("_owner", "_socket", "address", "certificate", "local", "loopback", "secure", "transport")
+
+    def __init__(self, accepted: socket.socket, *, secure: bool = False) -> None:
+        self._socket = accepted
+        self.secure = secure
+        self.certificate = ""
+        self.transport: Literal["unix", "tcp"] = "unix" if accepted.family == socket.AF_UNIX else "tcp"
+        self._owner: int | None = None
+        if self.transport == "unix":
+            self.address = self.local = ""
+            self.loopback = True
+            self._owner = user_of(accepted)
+        else:
+            self.address = _plain(accepted.getpeername()[0])
+            self.local = _plain(accepted.getsockname()[0])
+            self.loopback = ipaddress.ip_address(self.address).is_loopback
+
+    @property
+    def uid(self) -> int | None:
+        """User id of the client, if it is on this device. ``None`` if the kernel does not say."""
+        if self._owner is None and self.loopback:
+            self._owner = owner_of(self._socket)
+        return self._owner
+
+    @property
+    def key(self) -> str:
+        """What limits for one client are counted by: its user id, its address, or its IPv6 network of 64 bits."""
+        if self.transport == "unix":
+            return f"uid {self._owner}"
+        address = ipaddress.ip_address(self.address)
+        if isinstance(address, ipaddress.IPv6Address):
+            return str(ipaddress.ip_network((address, 64), strict=False))
+        return self.address
+
+
+def user_of(accepted: socket.socket) -> int | None:
+    """Return the user id of a Unix socket's client, from the kernel."""
+    if sys.platform != "linux":
+        return None
+    raw = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    uid: int = _CREDENTIALS.unpack(raw)[1]
+    return uid
+
+
+def owner_of(accepted: socket.socket) -> int | None:
+    """Return the user id of a TCP client on this device, from the kernel's table. ``None`` if it is gone."""
+    table = _TABLES.get(accepted.family)
+    try:
+        client, ours = accepted.getpeername(), accepted.getsockname()
+        text = table.read_text(encoding="ascii") if table else ""
+    except (OSError, UnicodeDecodeError):
+        return None
+    return find_owner(text, (client[0], client[1]), (ours[0], ours[1]))
+
+
+def find_owner(table: str, client: tuple[str, int], ours: tuple[str, int]) -> int | None:
+    """Return the user id of the socket from ``client`` to ``ours`` in a table of ``/proc/net``, see proc(5)."""
+    wanted = [_entry(*client), _entry(*ours)]
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 9 and fields[1:3] == wanted:
+            found = fields[3] == _ESTABLISHED and fields[9] != _NO_FILE
+            return int(fields[7]) if found else None
+    return None
+
+
+def _entry(address: str, port: int) -> str:
+    packed = ipaddress.ip_address(address).packed
+    words = (packed[at : at + 4] for at in range(0, len(packed), 4))
+    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words) + f":{port:04X}"
+
+
+def _plain(address: str) -> str:
+    """Return an address without the name of its interface."""
+    return address.partition("%")[0]

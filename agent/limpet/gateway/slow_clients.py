@@ -1,0 +1,81 @@
+"""What keeps slow clients from holding connections: time limits for requests, and for reading answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HEAD_SECONDS = 10.0
+"""Seconds that the first line and the headers of a request may take."""
+BODY_SECONDS = 10.0
+LEAST_BODY_RATE = 32_000
+"""Bytes a second. A body may take ``BODY_SECONDS`` more than the largest one takes at this rate."""
+STALLED_SECONDS = 30.0
+"""Seconds for which a client may read nothing while an answer waits for it."""
+IDLE_SECONDS = 30
+"""Seconds for which a connection may have no request."""
+
+
+class Progress(NamedTuple):
+    """Which part of a request the server waits for. ``request``: any number that differs for each request."""
+
+    stage: Literal["idle", "head", "body"]
+    request: int = 0
+
+
+IDLE = Progress("idle")
+
+
+class Pace:
+    """The time limits of one connection. ``late`` is called if a request does not come in time.
+
+    ``paused``: whether the server itself does not read. ``largest``: bytes of a body.
+    """
+
+    def __init__(self, late: Callable[[], None], paused: Callable[[], bool], largest: int) -> None:
+        self._late = late
+        self._paused = paused
+        self._seconds = {"head": HEAD_SECONDS, "body": BODY_SECONDS + largest / LEAST_BODY_RATE}
+        self._progress = IDLE
+        self._request: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None
+
+    def wait_for(self, progress: Progress) -> None:
+        """Note which part of a request the server waits for. Each part has its own time."""
+        if progress == self._progress:
+            return
+        self._progress = progress
+        if self._request is not None:
+            self._request.cancel()
+            self._request = None
+        if progress.stage != "idle":
+            self._start()
+
+    def stalls(self, transport: asyncio.Transport) -> None:
+        """Note that the client does not read. The connection ends if it does not go on."""
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().call_later(STALLED_SECONDS, transport.abort)
+
+    def reads(self) -> None:
+        """Note that the client reads again."""
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def end(self) -> None:
+        """Wait for nothing more."""
+        self.wait_for(IDLE)
+        self.reads()
+
+    def _start(self) -> None:
+        seconds = self._seconds[self._progress.stage]
+        self._request = asyncio.get_running_loop().call_later(seconds, self._fire)
+
+    def _fire(self) -> None:
+        if self._paused():
+            self._start()
+        else:
+            self._late()
