@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
 class Readings(msgspec.Struct, frozen=True):
     """Signs of distress. ``pressure`` and ``charge`` are shares, 0 to 1; ``charge`` only of a battery in use."""
 
@@ -42,17 +45,31 @@ class Host:
         self._files = SystemFiles(root)
         self._cpu: tuple[int, int] | None = None
 
+    def beside(self) -> Host:
+        """Return a reader of the same machine. What either takes since its last call is its own."""
+        return Host(self._files.root)
+
     def cpu_share(self) -> float | None:
         """Return the busy share, 0 to 1, of all cores since the last call."""
+        now = self._cpu_ticks()
+        if now is None:
+            return None
+        before, self._cpu = self._cpu, now
+        if before is None or now[1] <= before[1]:
+            return None
+        return (now[0] - before[0]) / (now[1] - before[1])
+
+    def cpu_seconds(self) -> tuple[float, float] | None:
+        """Return for how long all cores together worked, and worked or idled, in s since the machine started."""
+        now = self._cpu_ticks()
+        return (now[0] / _TICKS, now[1] / _TICKS) if now else None
+
+    def _cpu_ticks(self) -> tuple[int, int] | None:
         first = self._files.text("proc/stat").partition("\n")[0].split()[1:]
         if len(first) < 5:
             return None
         ticks = [int(field) for field in first[:8]]
-        busy, total = sum(ticks) - ticks[3] - ticks[4], sum(ticks)
-        before, self._cpu = self._cpu, (busy, total)
-        if before is None or total <= before[1]:
-            return None
-        return (busy - before[0]) / (total - before[1])
+        return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
     def load_1m(self) -> float | None:
         """Return the load average over a minute."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
-from limpet.gateway import device_routes
+from limpet.gateway import device_routes, metrics
 from limpet.gateway.json_answers import HANDLERS
 from limpet.gateway.open_inference import routes as open_inference
 
@@ -19,5 +19,10 @@ if TYPE_CHECKING:
 def app(context: Context) -> ASGIApp:
     """Return the application."""
     return Starlette(
-        routes=[*device_routes.routes(context), *open_inference.routes(context)], exception_handlers=HANDLERS
+        routes=[
+            *device_routes.routes(context),
+            *metrics.routes(context),
+            *open_inference.routes(context),
+        ],
+        exception_handlers=HANDLERS,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic, time
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.wire.gateway_records import Done, Figures, GetFigures, GetModels, OpenModel
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from limpet.supervision.gateway import Reply
     from limpet.supervision.guests import Guests
     from limpet.supervision.ledger import Account
-    from limpet.wire.gateway_records import Request
+    from limpet.wire.gateway_records import CpuTime, Request
 
 
 class Known(NamedTuple):
@@ -24,6 +25,7 @@ class Known(NamedTuple):
     models: Callable[[], list[ModelReported]]
     accounts: Callable[[], list[Account]]
     guests: Guests
+    cpu: Callable[[], CpuTime | None]
 
 
 class GatewayAnswers:
@@ -31,6 +33,7 @@ class GatewayAnswers:
 
     def __init__(self, known: Known) -> None:
         self._known = known
+        self._began = monotonic()
 
     def answer(self, request: Request, reply: Reply) -> None:
         """Answer a request, now or later."""
@@ -49,4 +52,5 @@ class GatewayAnswers:
             account.pipeline: {stage: dict(buckets) for stage, buckets in account.latency.items()}
             for account in known.accounts()
         }
-        return Figures(number, known.device(), known.pipelines(), known.models(), latency)
+        started = round(time() - (monotonic() - self._began), 2)
+        return Figures(number, known.device(), known.pipelines(), known.models(), latency, started, known.cpu())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime, timezone
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ from limpet.device import host
 from limpet.histogram import difference, quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
     from typing import Any
 
@@ -126,8 +124,8 @@ class DeviceReader:
         self._accelerators: list[AcceleratorHealth] = []
         self._next_search = 0.0
 
-    def device(self, ledger: Ledger, pids: Iterable[int], reporters: dict[str, dict[str, Any]]) -> DeviceHealth:
-        """Make the health message of the device. ``pids`` are those of the daemon's other processes."""
+    def device(self, ledger: Ledger, pss_mb: float | None, reporters: dict[str, dict[str, Any]]) -> DeviceHealth:
+        """Make the health message of the device. ``pss_mb`` is the memory of all processes of the daemon."""
         return DeviceHealth(
             device=self._origin.device,
             boot=self._origin.boot,
@@ -136,7 +134,7 @@ class DeviceReader:
             uptime_s=host.uptime_s(),
             cpu_share=self._machine.cpu_share(),
             load_1m=self._machine.load_1m(),
-            pss_mb=self._machine.pss_mb([os.getpid(), *pids]),
+            pss_mb=pss_mb,
             memory_available_mb=self._machine.memory_available_mb(),
             temperature_c=self._machine.temperature_c(),
             throttled=self._machine.throttled(),

@@ -40,6 +40,7 @@ from limpet.supervision.update_calls import Calls
 from limpet.supervision.updates import Surroundings, Updater
 from limpet.updates.comparison import Comparisons
 from limpet.wakeup import Wakeup
+from limpet.wire.gateway_records import CpuTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -175,12 +176,17 @@ class Supervisor:
 
     def _known(self) -> Known:
         return Known(
-            device=lambda: self._device.health(self._reporters),
+            device=lambda: self._device.figures(self._reporters),
             pipelines=lambda: [self._gateway_health.pipeline(one, now()) for one in self._outputs.ledger.current],
             models=lambda: [self._reports.model(one.pipeline) for one in self._outputs.ledger.current],
             accounts=lambda: list(self._outputs.ledger.current),
             guests=self._guests,
+            cpu=self._cpu_time,
         )
+
+    def _cpu_time(self) -> CpuTime | None:
+        spent = self._host.cpu_seconds()
+        return CpuTime(*spent) if spent else None
 
     def _make_commands(self, wanted: Config, comparisons: Comparisons) -> Commands:
         return Commands(

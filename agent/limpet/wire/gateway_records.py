@@ -46,11 +46,18 @@ class Watching(msgspec.Struct, tag=True):
     number: int
 
 
-class Figures(msgspec.Struct, tag=True):
-    """The answer to ``GetFigures``: health as it is now.
+class CpuTime(msgspec.Struct):
+    """For how many seconds all cores of the machine together worked, and worked or idled, since it started."""
 
-    ``latency``: by pipeline and stage, all latencies since the supervisor started, as a histogram of
-    ``limpet.histogram``.
+    busy_s: float
+    all_s: float
+
+
+class Figures(msgspec.Struct, tag=True):
+    """The answer to ``GetFigures``: health as it is now. ``started``: Unix time at which the supervisor started.
+
+    The memory of the processes is that of the last health message, as it takes long to measure. ``latency``: by
+    pipeline and stage, all latencies since the supervisor started, as a histogram of ``limpet.histogram``.
     """
 
     number: int
@@ -58,6 +65,8 @@ class Figures(msgspec.Struct, tag=True):
     pipelines: list[PipelineHealth]
     models: list[ModelReported]
     latency: dict[str, dict[str, dict[int, int]]]
+    started: float = 0.0
+    cpu: CpuTime | None = None
 
 
 class Recent(msgspec.Struct, tag=True):

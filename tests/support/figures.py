@@ -1,0 +1,120 @@
+"""Figures of a device as the gateway gets them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from limpet.contracts.messages import (
+    AcceleratorHealth,
+    AuditHealth,
+    DeviceHealth,
+    ModelReported,
+    PipelineHealth,
+    SnapshotFigures,
+)
+from limpet.contracts.updates import UpdateReport
+from limpet.wire.gateway_records import CpuTime, Figures
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=timezone.utc)
+
+
+def pipeline_health(name: str = "motion", **values: object) -> PipelineHealth:
+    """Return the health of a pipeline that runs; ``values`` replace some of it."""
+    found = {
+        "device": "press-07",
+        "pipeline": name,
+        "time": NOW,
+        "state": "running",
+        "reason": "",
+        "model": "gesture",
+        "version": 3,
+        "delegate": "cpu",
+        "delegate_share": 1.0,
+        "degraded": False,
+        "results": 1200,
+        "errors": 2,
+        "restarts": 1,
+        "clipped": 0.25,
+        "dropped": {"queue": 7},
+        "snapshots": SnapshotFigures(taken=3),
+        "latency_us": {},
+    }
+    return PipelineHealth(**{**found, **values})
+
+
+def device_health(**values: object) -> DeviceHealth:
+    """Return the health of a device that can measure all; ``values`` replace some of it."""
+    found = {
+        "device": "press-07",
+        "boot": "1-abc",
+        "version": "0.1.0",
+        "time": NOW,
+        "uptime_s": 100.0,
+        "cpu_share": 0.5,
+        "load_1m": 0.75,
+        "pss_mb": 80.5,
+        "memory_available_mb": 500.0,
+        "temperature_c": 61.5,
+        "throttled": False,
+        "disk_free_mb": 9000.0,
+        "clock_synchronised": True,
+        "accelerators": [
+            AcceleratorHealth(name="Coral", where="usb 2-1", delegate="edgetpu", usable=True, why_not=[])
+        ],
+        "pipelines": {"motion": "running"},
+        "reporters": {
+            "mqtt": {
+                "kind": "mqtt",
+                "connected": True,
+                "reconnects": 2,
+                "waiting": 0,
+                "missed": 4,
+                "published": 50,
+                "acknowledged": 48,
+                "outbox_depth": 12,
+                "outbox_bytes": 3400,
+                "outbox_oldest_s": 1.5,
+                "shed": {"size": 5},
+                "refused": {},
+                "broker": "broker.example.com",
+            },
+            "jsonl": {"kind": "jsonl", "written": 60, "failed": 1, "waiting": 3, "missed": 0},
+        },
+        "audit": AuditHealth(seq=9, sha256="0" * 64, lost=1),
+    }
+    return DeviceHealth(**{**found, **values})
+
+
+def figures(pipelines: int = 1, **device: object) -> Figures:
+    """Return figures of a device with so many pipelines, ``motion`` the first."""
+    names = ["motion", *(f"motion-{number}" for number in range(2, pipelines + 1))]
+    updates = [
+        ModelReported(
+            device="press-07",
+            pipeline=name,
+            time=NOW,
+            model="gesture",
+            version=3,
+            state="running",
+            reason="",
+            delegate="cpu",
+            degraded=False,
+            update=UpdateReport(stage="trial", since=NOW),
+        )
+        for name in names
+    ]
+    stages = {
+        "queue": {250: 10, 300: 3},
+        "transform": {100: 13},
+        "invoke": {320: 12, 420: 1},
+        "decode": {90: 13},
+    }
+    return Figures(
+        number=1,
+        device=device_health(**device),
+        pipelines=[pipeline_health(name) for name in names],
+        models=updates,
+        latency=dict.fromkeys(names, stages),
+        started=1_795_000_000.5,
+        cpu=CpuTime(busy_s=40.0, all_s=400.0),
+    )
