@@ -1,0 +1,40 @@
+"""Files of shared memory, for tensors that are large. The daemon checks that they are of the program's user."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+from pathlib import Path
+
+_FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is on Linux
+
+
+class Region:
+    """A file of shared memory that is mapped. ``name`` is what the daemon calls it, ``key`` its path."""
+
+    def __init__(self, size: int) -> None:
+        """Make one. ``OSError`` if this machine has no such memory, or not enough."""
+        self.size = size
+        self.name = f"limpet-client-{os.getpid()}-{secrets.token_hex(8)}"
+        self.key = f"/{self.name}"
+        descriptor = os.open(_FOLDER / self.name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+            self._map = mmap.mmap(descriptor, size)
+        except BaseException:
+            self.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+        self.memory = memoryview(self._map)
+
+    def unlink(self) -> None:
+        """Remove the name. The memory stays as long as this program or the daemon has it open."""
+        (_FOLDER / self.name).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self.unlink()
+        self.memory.release()
+        self._map.close()
