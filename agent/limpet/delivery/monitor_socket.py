@@ -47,8 +47,10 @@ MOST_BYTES = 1 << 18
 BYTES_PER_SECOND, BYTES_AT_ONCE = 1 << 20, 1 << 20
 """Bytes of results that one reader gets. What is more is missed: making JSON of it takes the daemon's time."""
 CONNECTIONS_PER_SECOND, CONNECTIONS_AT_ONCE = 5.0, 16
-PAUSE = 0.05
-"""Seconds in which messages gather before they are sent."""
+PAUSE, SHORT_PAUSE = 0.05, 0.005
+"""Seconds in which messages gather before they are sent: to a person, and to a program."""
+MOST_PROGRAMS = 2
+"""Readers that were connected by ``serve``: one, and one before it that is about to end."""
 LOOK = 0.25
 """Seconds between two looks at a reader for which there is nothing new."""
 STUCK = 30.0
@@ -70,6 +72,7 @@ class MonitorSocket:
         self._selector = selector
         self._connections = Bucket(CONNECTIONS_PER_SECOND, CONNECTIONS_AT_ONCE)
         self._readers: list[_Reader] = []
+        self._programs: list[_Reader] = []
         self._paused_until: float | None = None
         self._listener: socket.socket | None = None
         self._inode: tuple[int, int] | None = None
@@ -86,9 +89,19 @@ class MonitorSocket:
         else:
             self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
+    def serve(self, connection: socket.socket) -> str:
+        """Serve a program of the daemon on this socket, in place of the one before. Return why not, if so."""
+        self.tend()
+        if len(self._programs) >= MOST_PROGRAMS:
+            return "another one watches already"
+        for before in self._programs:
+            before.leave()
+        return self._start(connection, self._programs, SHORT_PAUSE)
+
     def tend(self) -> None:
         """Accept readers again after a pause, and forget those that are gone."""
         self._readers = [reader for reader in self._readers if reader.thread.is_alive()]
+        self._programs = [reader for reader in self._programs if reader.thread.is_alive()]
         if self._listener is not None and self._paused_until is not None and monotonic() >= self._paused_until:
             self._paused_until = None
             self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
@@ -104,10 +117,11 @@ class MonitorSocket:
                     self._path.unlink()
             self._listener.close()
             self._listener = None
-        for reader in self._readers:
+        readers = [*self._readers, *self._programs]
+        for reader in readers:
             reader.leave()
         until = monotonic() + LEAVING
-        for reader in self._readers:
+        for reader in readers:
             reader.thread.join(max(0.0, until - monotonic()))
 
     def _accept(self) -> None:
@@ -125,19 +139,26 @@ class MonitorSocket:
         if len(self._readers) >= MOST_READERS:
             _refuse(connection, f"{MOST_READERS} others watch already, which is the limit")
             return
+        if problem := self._start(connection, self._readers, PAUSE):
+            _refuse(connection, problem)
+
+    def _start(self, connection: socket.socket, readers: list[_Reader], pause: float) -> str:
+        """Serve a connection. Return why that is not possible, if so."""
         watch = self._monitor.watch()
         try:
-            self._readers.append(_Reader(connection, watch, self._origin))
+            readers.append(_Reader(connection, watch, self._origin, pause))
         except RuntimeError:  # a worker may have started all threads that the service may have
             watch.close()
-            _refuse(connection, "the system lets the daemon start no further thread")
+            return "the system lets the daemon start no further thread"
+        return ""
 
 
 class _Reader:
     """Serves one connection on its own thread."""
 
-    def __init__(self, connection: socket.socket, watch: Watch, origin: Origin) -> None:
+    def __init__(self, connection: socket.socket, watch: Watch, origin: Origin, pause: float) -> None:
         self._connection = connection
+        self._pause = pause
         self._watch = watch
         self._origin = origin
         self._leaving = Event()
@@ -175,7 +196,7 @@ class _Reader:
                 moved = monotonic()
             if queue.empty:
                 self._watch.wait(LOOK)
-                self._leaving.wait(PAUSE)
+                self._leaving.wait(self._pause)
             else:
                 look.poll(LOOK * 1000)
             if any(event & (POLLHUP | POLLERR) for _, event in look.poll(0)):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from limpet.gateway.feed import Feed
     from limpet.gateway.link import SupervisorLink
     from limpet.wire.gateway_records import Begin
 
 
 class Context(NamedTuple):
-    """``begin``: what is served, and where. ``supervisor`` answers requests."""
+    """``begin``: what is served, and where. ``supervisor`` answers requests. ``feed`` has what happens."""
 
     begin: Begin
     supervisor: SupervisorLink
+    feed: Feed

@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from limpet.errors import LimpetError
-from limpet.wire.gateway_records import Answer, Begin, Opened, Watching
+from limpet.wire.gateway_records import Answer, Begin, NotFound, Opened, Watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,38 +22,71 @@ PATIENCE = 35.0
 """Seconds to wait for an answer: a command may take 30."""
 MOST_WAITING = 256
 """Requests that may wait for the supervisor."""
+MOST_OUTGOING = 1 << 23
+"""Bytes of records that may wait to be sent."""
 
 
 class BusyError(LimpetError):
     """The supervisor has too many requests already, or did not answer in time."""
 
 
+class NotFoundError(LimpetError):
+    """The request is about something that does not exist."""
+
+
 class SupervisorLink:
-    """Requests to the supervisor. ``gone`` is called once when the supervisor is gone."""
+    """Requests to the supervisor. ``gone`` is called once when the supervisor is gone.
+
+    It may read late, as it limits how much it does for the gateway. Then records wait here.
+    """
 
     def __init__(self, channel: Channel[ToGateway], gone: Callable[[], None]) -> None:
         self._channel = channel
         self._gone = gone
         self._numbers = count(1)
+        self._outgoing = bytearray()
         self._waiting: dict[int, asyncio.Future[tuple[Answer, int | None]]] = {}
         channel.socket.setblocking(False)
         asyncio.get_running_loop().add_reader(channel.fileno(), self._read)
 
     def say(self, record: FromGateway) -> None:
-        """Send a record that has no answer."""
-        self._channel.socket.setblocking(True)
+        """Send a record that has no answer. ``BusyError`` if too much waits."""
+        data = self._channel.encode(record)
+        if len(self._outgoing) + len(data) > MOST_OUTGOING:
+            raise BusyError("the daemon has too much to do")
+        if not self._outgoing:
+            asyncio.get_running_loop().add_writer(self._channel.fileno(), self._flush)
+        self._outgoing += data
+        self._flush()
+
+    def _flush(self) -> None:
         try:
-            self._channel.send(record)
+            sent = self._channel.socket.send(self._outgoing)
+        except BlockingIOError:
+            return
         except OSError:
-            self._gone()
-        finally:
-            self._channel.socket.setblocking(False)
+            self._end()
+            return
+        del self._outgoing[:sent]
+        if not self._outgoing:
+            asyncio.get_running_loop().remove_writer(self._channel.fileno())
+
+    def _end(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._channel.fileno())
+        loop.remove_writer(self._channel.fileno())
+        self._gone()
 
     async def ask(self, request: Callable[[int], Request], kind: type[A]) -> A:
-        """Send the request that ``request`` makes with its number. Return the answer. ``BusyError``."""
+        """Send the request that ``request`` makes with its number. Return the answer.
+
+        ``BusyError``, or ``NotFoundError`` if it names a pipeline that does not exist.
+        """
         answer, fd = await self._exchange(request)
         if fd is not None:
             os.close(fd)
+        if isinstance(answer, NotFound):
+            raise NotFoundError(answer.problem)
         assert isinstance(answer, kind)
         return answer
 
@@ -81,12 +114,11 @@ class SupervisorLink:
                 if not isinstance(record, Begin):
                     self._take(record)
         except EOFError:
-            asyncio.get_running_loop().remove_reader(self._channel.fileno())
-            self._gone()
+            self._end()
 
     def _take(self, answer: Answer) -> None:
         fd = None
-        if isinstance(answer, Watching) or (isinstance(answer, Opened) and not answer.problem):
+        if isinstance(answer, Watching | Opened) and not answer.problem:
             fd = self._channel.received_fds.pop(0)
         future = self._waiting.get(answer.number)
         if future is not None and not future.done():

@@ -18,6 +18,7 @@ from limpet.device.unix_path import reachable
 from limpet.gateway.access import Policy
 from limpet.gateway.app import app
 from limpet.gateway.context import Context
+from limpet.gateway.feed import Feed
 from limpet.gateway.guard import Guard
 from limpet.gateway.link import SupervisorLink
 from limpet.gateway.server import Server
@@ -77,7 +78,7 @@ def open_sockets(begin: Begin) -> list[socket.socket]:
 
 async def _run(channel: Channel[ToGateway], begin: Begin, sockets: list[socket.socket]) -> None:
     link = SupervisorLink(channel, lambda: os._exit(0))
-    context = Context(begin, link)
+    context = Context(begin, link, Feed(link))
     link.say(Listening(addresses=[str(each.getsockname()) for each in sockets]))
     table = begin.table
     policy = Policy(protected=table.token_file is not None or table.client_ca is not None)

@@ -23,10 +23,11 @@ from limpet.wire.channel import Channel
 from limpet.wire.gateway_records import LARGEST_FROM_GATEWAY, Begin, FromGateway, Listening
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from limpet.contracts.messages import Origin
+    from limpet.supervision.recent_results import RecentResults
     from limpet.tables import ApiTable
     from limpet.wire.gateway_records import Answer, Request
 
@@ -50,10 +51,18 @@ class Reply(Protocol):
 class Gateway:
     """The gateway's process, if there is to be one."""
 
-    def __init__(self, origin: Origin, path: Path, answers: Answers, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        path: Path,
+        answers: Answers,
+        recent: RecentResults,
+        selector: selectors.BaseSelector,
+    ) -> None:
         self._origin = origin
         self._path = path
         self._answers = answers
+        self._recent = recent
         self._selector = selector
         self._begin: Begin | None = None
         self._restarts = Restarts()
@@ -65,8 +74,9 @@ class Gateway:
         """The process id by name, if there is a process."""
         return {} if self._pid is None else {"gateway": self._pid}
 
-    def use(self, table: ApiTable | None, commands: Sequence[str]) -> None:
+    def use(self, table: ApiTable | None, commands: Sequence[str], pipelines: Collection[str]) -> None:
         """Serve what a configuration wants. A gateway that serves something else ends."""
+        self._recent.use(pipelines, wanted=table is not None)
         begin = None
         if table is not None:
             begin = Begin(self._origin, table, self._path if table.socket else None, list(commands))

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import socket
 from time import monotonic, time
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.wire.gateway_records import Done, Figures, GetFigures, GetModels, OpenModel
+import msgspec
+
+from limpet.wire.gateway_records import (
+    Done,
+    Figures,
+    GetFigures,
+    GetModels,
+    GetPicture,
+    GetRecent,
+    NotFound,
+    Obey,
+    OpenModel,
+    Picture,
+    Recent,
+    Replied,
+    Watch,
+    Watching,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from limpet.contracts import messages
     from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth
+    from limpet.contracts.reporter import Command
     from limpet.supervision.gateway import Reply
     from limpet.supervision.guests import Guests
     from limpet.supervision.ledger import Account
+    from limpet.supervision.pictures import Pictures
+    from limpet.supervision.recent_results import RecentResults
     from limpet.wire.gateway_records import CpuTime, Request
+
+REPORTER = "api"
+"""The name under which the audit journal has commands that came over the local API."""
 
 
 class Known(NamedTuple):
@@ -28,11 +53,38 @@ class Known(NamedTuple):
     cpu: Callable[[], CpuTime | None]
 
 
+class Services(NamedTuple):
+    """What the supervisor does for clients.
+
+    ``watch`` shows everything on a socket, or returns why not. ``obey`` takes a command of a reporter.
+    """
+
+    watch: Callable[[socket.socket], str]
+    obey: Callable[[str, Command], None]
+    recent: RecentResults
+    pictures: Pictures
+
+
+class _Command:
+    """A command of a client."""
+
+    def __init__(self, obey: Obey, reply: Reply) -> None:
+        self.name = obey.name
+        self.payload = obey.payload
+        self.answers = obey.sender
+        self._number = obey.number
+        self._reply = reply
+
+    def reply(self, reply: messages.Reply) -> None:
+        self._reply(Replied(self._number, msgspec.json.encode(reply)))
+
+
 class GatewayAnswers:
     """Answers requests of the gateway."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: Known, services: Services) -> None:
         self._known = known
+        self._services = services
         self._began = monotonic()
 
     def answer(self, request: Request, reply: Reply) -> None:
@@ -43,6 +95,10 @@ class GatewayAnswers:
             reply(self._known.guests.models(request.number))
         elif isinstance(request, OpenModel):
             self._known.guests.open(request, reply)
+        elif isinstance(request, Obey):
+            self._services.obey(REPORTER, _Command(request, reply))
+        elif isinstance(request, Watch | GetRecent | GetPicture):
+            self._show(request, reply)
         else:
             reply(Done(request.number, "not there yet"))
 
@@ -54,3 +110,41 @@ class GatewayAnswers:
         }
         started = round(time() - (monotonic() - self._began), 2)
         return Figures(number, known.device(), known.pipelines(), known.models(), latency, started, known.cpu())
+
+    def _show(self, request: Watch | GetRecent | GetPicture, reply: Reply) -> None:
+        if isinstance(request, Watch):
+            self._watch(request.number, reply)
+        elif isinstance(request, GetRecent):
+            self._recent(request, reply)
+        else:
+            self._picture(request, reply)
+
+    def _watch(self, number: int, reply: Reply) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            if problem := self._services.watch(ours):
+                ours.close()
+                reply(Watching(number, problem))
+            else:
+                reply(Watching(number), (theirs.fileno(),))
+
+    def _has(self, pipeline: str, number: int, reply: Reply) -> bool:
+        there = any(account.pipeline == pipeline for account in self._known.accounts())
+        if not there:
+            reply(NotFound(number, f"there is no pipeline {pipeline!r}"))
+        return there
+
+    def _recent(self, request: GetRecent, reply: Reply) -> None:
+        if self._has(request.pipeline, request.number, reply):
+            reply(Recent(request.number, self._services.recent.last(request.pipeline, request.most)))
+
+    def _picture(self, request: GetPicture, reply: Reply) -> None:
+        def answer(jpeg: bytes, problem: str) -> None:
+            reply(Picture(request.number, jpeg, problem))
+
+        if not self._has(request.pipeline, request.number, reply):
+            return
+        try:
+            self._services.pictures.want(request.pipeline, answer)
+        except KeyError:
+            answer(b"", f"the pipeline {request.pipeline!r} does not run")

@@ -22,11 +22,14 @@ from limpet.wire.records import (
 
 if TYPE_CHECKING:
     from limpet.supervision.commands import Commands
+    from limpet.supervision.pictures import Pictures
     from limpet.supervision.pipeline_reports import Outputs
     from limpet.supervision.planner import Planner
+    from limpet.supervision.recent_results import RecentResults
     from limpet.supervision.showing import Showing
     from limpet.supervision.updates import Updater
     from limpet.updates.comparison import Comparisons
+    from limpet.wire.records import RawAnswered
 
 
 class Hearing:
@@ -40,6 +43,8 @@ class Hearing:
         comparisons: Comparisons,
         showing: Showing,
         commands: Commands,
+        recent: RecentResults,
+        pictures: Pictures,
     ) -> None:
         self._ledger = outputs.ledger
         self._events = outputs.events
@@ -48,6 +53,8 @@ class Hearing:
         self._comparisons = comparisons
         self._showing = showing
         self._commands = commands
+        self._recent = recent
+        self._pictures = pictures
 
     def hear(self, cell: str, record: ToSupervisor) -> None:
         """Take a record of a cell's worker, or about it. ``UnreadableError`` if the worker may not say that."""
@@ -69,10 +76,16 @@ class Hearing:
         elif isinstance(record, LeftOut):
             self._ledger.account(record.pipeline).events_left_out += 1
         else:
+            self._take_answer(record)
+
+    def _take_answer(self, record: RawAnswered) -> None:
+        if not self._pictures.answered(record):
             self._commands.answered(record)
 
     def _accept(self, cell: str, record: RawResults) -> None:
         accepted = self._ledger.accept(cell, record.items, monotonic())
+        if self._recent.wanted:
+            self._recent.take(accepted)
         if self._comparisons.at_work:
             self._comparisons.take_results(accepted)
         if self._updates.on_trial:

@@ -96,7 +96,8 @@ class Reloads:
         self._reports.remove_all_but(self._planner.config.pipelines)
         self._auditing.configured(self._path)
         self._fleet.roots.use(self._planner.config, self)
-        self._gateway.use(self._planner.config.api, self._planner.config.device.commands)
+        config = self._planner.config
+        self._gateway.use(config.api, config.device.commands, config.pipelines)
 
     def _adopt_reporters(self, checking: Checking) -> None:
         """Change the reporters to those of a configuration that was checked."""

@@ -12,6 +12,7 @@ from limpet.supervision.health import HealthReader, now
 
 if TYPE_CHECKING:
     import selectors
+    import socket
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
@@ -37,6 +38,10 @@ class Showing:
     def open(self) -> None:
         """Begin to accept those who watch."""
         self._socket.open()
+
+    def serve(self, connection: socket.socket) -> str:
+        """Show all to a program of the daemon on this socket. Return why not, if so."""
+        return self._socket.serve(connection)
 
     def tend(self, accounts: Iterable[Account]) -> None:
         """Show how the pipelines are, once a second."""

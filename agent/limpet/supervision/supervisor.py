@@ -26,13 +26,15 @@ from limpet.supervision.ending import Ending
 from limpet.supervision.events import Events
 from limpet.supervision.fleet import Fleet
 from limpet.supervision.gateway import Gateway
-from limpet.supervision.gateway_answers import GatewayAnswers, Known
+from limpet.supervision.gateway_answers import GatewayAnswers, Known, Services
 from limpet.supervision.guests import Guests
 from limpet.supervision.health import HealthReader, now
 from limpet.supervision.hearing import Hearing
 from limpet.supervision.ledger import Ledger
+from limpet.supervision.pictures import Pictures
 from limpet.supervision.pipeline_reports import Outputs, PipelineReports
 from limpet.supervision.planner import Planner
+from limpet.supervision.recent_results import RecentResults
 from limpet.supervision.reloads import Reloads
 from limpet.supervision.service_manager import ServiceManager
 from limpet.supervision.showing import Showing
@@ -142,19 +144,18 @@ class Supervisor:
         comparisons = Comparisons(origin.device, origin.boot)
         surroundings = Surroundings(self._fleet, self._deliveries, self._host, self._journal, comparisons)
         self._updates = Updater(wanted, memory.updates, surroundings)
-        self._gateway_health = HealthReader(origin)
+        self._figures_health = HealthReader(origin)
         self._guests = Guests(self._fleet, lambda: list(outputs.ledger.current))
         self._reports = PipelineReports(outputs, self._updates)
-        self._gateway = Gateway(
-            origin, directories.api(wanted.device.state), GatewayAnswers(self._known()), self._selector
-        )
-        self._device = DeviceReports(
-            outputs, self._journal, self._fleet, self._host, wanted.device.state, self._gateway
-        )
         self._planner = Planner(
             self._updates.boot(), self._fleet, self._updates, outputs, self._reports, self._showing
         )
         self._commands = self._make_commands(wanted, comparisons)
+        self._recent, self._pictures = RecentResults(), Pictures(self._fleet.ask)
+        self._gateway = self._make_gateway(origin, directories.api(wanted.device.state))
+        self._device = DeviceReports(
+            outputs, self._journal, self._fleet, self._host, wanted.device.state, self._gateway
+        )
         obey = self._commands.take if wanted.device.commands else None
         self._reporters = Reporters(origin, wanted.device.state, bus, obey, self._deliveries)
         self._reloads = Reloads(
@@ -168,16 +169,34 @@ class Supervisor:
             self._gateway,
             self._wakeup.wake,
         )
-        self._hearing = Hearing(outputs, self._planner, self._updates, comparisons, self._showing, self._commands)
+        self._hearing = Hearing(
+            outputs,
+            self._planner,
+            self._updates,
+            comparisons,
+            self._showing,
+            self._commands,
+            self._recent,
+            self._pictures,
+        )
 
     def _make_outputs(self, origin: Origin, bus: Bus, memory: Memory) -> Outputs:
         ledger, events = Ledger(origin, bus.extend), Events(origin, self._showing.monitor.append)
         return Outputs(origin, bus, ledger, events, memory.history, memory.roster, Auditing(memory.journal))
 
+    def _make_gateway(self, origin: Origin, path: Path) -> Gateway:
+        services = Services(
+            watch=self._showing.serve,
+            obey=self._commands.take,
+            recent=self._recent,
+            pictures=self._pictures,
+        )
+        return Gateway(origin, path, GatewayAnswers(self._known(), services), self._recent, self._selector)
+
     def _known(self) -> Known:
         return Known(
             device=lambda: self._device.figures(self._reporters),
-            pipelines=lambda: [self._gateway_health.pipeline(one, now()) for one in self._outputs.ledger.current],
+            pipelines=lambda: [self._figures_health.pipeline(one, now()) for one in self._outputs.ledger.current],
             models=lambda: [self._reports.model(one.pipeline) for one in self._outputs.ledger.current],
             accounts=lambda: list(self._outputs.ledger.current),
             guests=self._guests,
@@ -312,6 +331,7 @@ class Supervisor:
     def _due(self) -> float:
         """Return when something is to be done next, on the monotonic clock."""
         others = [self._planner.next_due(), self._updates.next_due(), self._gateway.next_due()]
+        others.append(self._pictures.next_due())
         if self._ending.begun:
             others.append(monotonic() + DELIVERY_LOOK)
         return min(self._fleet.next_due(), self._next_health, *[due for due in others if due is not None])
@@ -337,6 +357,7 @@ class Supervisor:
         self._showing.tend(self._outputs.ledger.current)
         self._device.tend()
         self._gateway.tend()
+        self._pictures.tend()
         self._end_if_over()
         if monotonic() >= self._next_health or self._device.is_connection_news(self._reporters):
             self._next_health = monotonic() + self._planner.config.device.health_interval

@@ -22,6 +22,7 @@ from limpet.updates.answers import Pairs
 from limpet.wire.records import (
     LARGEST_OUTPUT,
     LARGEST_RECORD,
+    LARGEST_SNAPSHOT,
     LONGEST_NAME,
     LONGEST_TEXT,
     MOST_CAPTURED,
@@ -32,6 +33,7 @@ from limpet.wire.records import (
     Capture,
     CapturedWindow,
     Dismiss,
+    DrawPicture,
     EnrolLabel,
     EventDetected,
     ForgetLabel,
@@ -57,7 +59,9 @@ if TYPE_CHECKING:
     from limpet.updates.answers import Answer
     from limpet.wire.records import CapturedTensor, FromWorker
 
-    Question = type[SetLogLevel | SetThreshold | Capture | TakeSnapshot | EnrolLabel | ForgetLabel | RunWindows]
+    Question = type[
+        SetLogLevel | SetThreshold | Capture | TakeSnapshot | DrawPicture | EnrolLabel | ForgetLabel | RunWindows
+    ]
 
 OTHER = "other"
 """The cause under which dropped samples are counted once there are ``MOST_CAUSES`` others."""
@@ -87,6 +91,7 @@ _ANSWERS: dict[type, tuple[Any, int]] = {
     Capture: (CapturedWindow, LARGEST_CAPTURE),
     RunWindows: (_Inferred, LARGEST_RECORD),
     TakeSnapshot: (SnapshotTaken, 1024),
+    DrawPicture: (bytes, LARGEST_SNAPSHOT + 8),
     EnrolLabel: (Enrolled, 1 << 17),
     ForgetLabel: (Enrolled, 1 << 17),
 }
@@ -160,7 +165,11 @@ def _output_as_json(data: msgspec.Raw | bytes) -> bytes:
 
 def _check_snapshot(record: Snapshot) -> None:
     """Check that a snapshot begins and ends as a JPEG does. The programs that show it decode it."""
-    if not (record.jpeg.startswith(JPEG_BEGIN) and record.jpeg.endswith(JPEG_END)):
+    _refuse_no_jpeg(record.jpeg)
+
+
+def _refuse_no_jpeg(jpeg: bytes) -> None:
+    if not (jpeg.startswith(JPEG_BEGIN) and jpeg.endswith(JPEG_END)):
         raise UnreadableError("it sent a picture that is no JPEG")
 
 
@@ -193,6 +202,8 @@ def _check_answer(record: RawAnswered, questions: Mapping[int, Question]) -> Non
             answer = msgspec.msgpack.decode(record.result, type=kind)
             if isinstance(answer, Inferred) and answer.placement is not None:
                 check_placed(answer.placement)
+            if isinstance(answer, bytes):
+                _refuse_no_jpeg(answer)
             shown = _shown(answer) if isinstance(answer, CapturedWindow) else answer
             record.result = msgspec.Raw(_JSON.encode(shown))
 

@@ -12,7 +12,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from limpet.contracts.messages import DeviceHealth, ModelReported, Origin, PipelineHealth, ResultMessage
+from limpet.contracts.messages import DeviceHealth, ModelReported, Origin, PipelineHealth
 from limpet.tables import ApiTable
 from limpet.wire.records import Text
 
@@ -41,9 +41,13 @@ class Begin(msgspec.Struct, tag=True):
 
 
 class Watching(msgspec.Struct, tag=True):
-    """The answer to ``Watch``. A socket comes along, which speaks as the monitor socket does."""
+    """The answer to ``Watch``. A socket comes along, which speaks as the monitor socket does.
+
+    ``problem`` says why there is none.
+    """
 
     number: int
+    problem: str = ""
 
 
 class CpuTime(msgspec.Struct):
@@ -70,10 +74,10 @@ class Figures(msgspec.Struct, tag=True):
 
 
 class Recent(msgspec.Struct, tag=True):
-    """The answer to ``GetRecent``: the last results of a pipeline, oldest first."""
+    """The answer to ``GetRecent``: the last results of a pipeline, oldest first. Each is a message as JSON."""
 
     number: int
-    results: list[ResultMessage]
+    results: list[bytes]
 
 
 class Picture(msgspec.Struct, tag=True):
@@ -128,7 +132,14 @@ class Replied(msgspec.Struct, tag=True):
     reply: bytes
 
 
-Answer: TypeAlias = Watching | Figures | Recent | Picture | Models | Opened | Done | Replied
+class NotFound(msgspec.Struct, tag=True):
+    """The answer to a request about a pipeline that does not exist."""
+
+    number: int
+    problem: str
+
+
+Answer: TypeAlias = Watching | Figures | Recent | Picture | Models | Opened | Done | Replied | NotFound
 ToGateway: TypeAlias = Begin | Answer
 
 # --- from the gateway

@@ -373,6 +373,12 @@ class TakeSnapshot(msgspec.Struct, tag=True):
     pipeline: str
 
 
+class DrawPicture(msgspec.Struct, tag=True):
+    """Answer with a picture of the last result of a pipeline, a JPEG, which goes to no reporter."""
+
+    pipeline: str
+
+
 class EnrolLabel(msgspec.Struct, tag=True):
     """Take the next windows of a pipeline as examples of a label."""
 
@@ -398,7 +404,7 @@ class Ask(msgspec.Struct, tag=True):
     """Do this and answer with ``Answered`` under the same number."""
 
     number: int
-    what: SetLogLevel | SetThreshold | Capture | TakeSnapshot | EnrolLabel | ForgetLabel | RunWindows
+    what: SetLogLevel | SetThreshold | Capture | TakeSnapshot | DrawPicture | EnrolLabel | ForgetLabel | RunWindows
 
 
 class ExecutorSocket(msgspec.Struct, tag=True):

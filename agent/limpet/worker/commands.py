@@ -15,6 +15,7 @@ from limpet.wire.records import (
     Ask,
     CapturedTensor,
     CapturedWindow,
+    DrawPicture,
     EnrolLabel,
     ForgetLabel,
     SetLogLevel,
@@ -46,6 +47,8 @@ def answer(
         send(Answered(ask.number, _set_threshold(running[what.pipeline].pipeline, what)))
     elif isinstance(what, TakeSnapshot):
         snapshots.want(ask.number, what.pipeline, running[what.pipeline].options.snapshots)
+    elif isinstance(what, DrawPicture):
+        snapshots.show(ask.number, what.pipeline, running[what.pipeline].options.snapshots)
     elif isinstance(what, EnrolLabel | ForgetLabel):
         _change_labels(running[what.pipeline].pipeline, ask.number, what, send)
     else:

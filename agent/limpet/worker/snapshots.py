@@ -1,6 +1,7 @@
 """When a picture of a result is taken: on command, on events, of every so many results; at most one a second.
 
-Only a pipeline whose options have ``snapshots`` has its last frame kept. ``limpet.worker.snapshot_picture`` draws.
+A picture that a client of the local API looks at goes there alone, and is no snapshot. Only a pipeline whose
+options have ``snapshots`` has its last frame kept. ``limpet.worker.snapshot_picture`` draws.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from limpet.contracts.assignment import SnapshotOptions
     from limpet.contracts.data import Samples
     from limpet.wire.records import Result, SnapshotStep
+    from limpet.worker.snapshot_picture import Picture
 
 log = logging.getLogger(__name__)
 
-PAUSE = 1.0
-"""Seconds from one picture of a pipeline to the next."""
+PAUSE, SHOWN_PAUSE = 1.0, 0.2
+"""Seconds from one snapshot of a pipeline to the next, and from one picture that is only shown to the next."""
 MOST_WAITING = 16
 """Commands that may wait for a picture."""
 OFF = "set `snapshots = {}` in its table to allow them"
@@ -45,13 +47,18 @@ class _Shot:
 
 @dataclass
 class _Pipeline:
-    """``wanted``: a picture is to be taken as soon as the pause is over. ``waiting``: commands to be answered."""
+    """``wanted``: a picture is to be taken as soon as the pause is over. ``waiting``: commands to be answered.
+
+    ``looking``: questions whose answer is the picture itself.
+    """
 
     last: _Shot | None = None
     wanted: bool = False
     waiting: list[int] = field(default_factory=list)
+    looking: list[int] = field(default_factory=list)
     results: int = 0
     not_before: float = 0.0
+    shown_not_before: float = 0.0
     failing: bool = False
     """Whether the log says already that pictures cannot be made."""
 
@@ -86,37 +93,58 @@ class Snapshots:
 
     def want(self, number: int, name: str, options: SnapshotOptions | None) -> None:
         """Take a picture of the last result for a command, or of the next one if there is none yet."""
+        if self._takes_pictures(number, name, options):
+            self._wait(number, self._pipelines.setdefault(name, _Pipeline()).waiting)
+
+    def show(self, number: int, name: str, options: SnapshotOptions | None) -> None:
+        """Answer with a picture of the last result, or of the next one if there is none yet. It is no snapshot."""
+        if self._takes_pictures(number, name, options):
+            self._wait(number, self._pipelines.setdefault(name, _Pipeline()).looking)
+
+    def _takes_pictures(self, number: int, name: str, options: SnapshotOptions | None) -> bool:
         if options is None:
             self._send(Answered(number, f"the pipeline {name!r} takes no pictures: {OFF}"))
-            return
-        pipeline = self._pipelines.setdefault(name, _Pipeline())
-        if len(pipeline.waiting) >= MOST_WAITING:
+        return options is not None
+
+    def _wait(self, number: int, waiting: list[int]) -> None:
+        if len(waiting) >= MOST_WAITING:
             self._send(Answered(number, f"{MOST_WAITING} commands wait for a picture already"))
         else:
-            pipeline.waiting.append(number)
+            waiting.append(number)
 
     def forget(self, name: str) -> None:
         """Let go of the frame of a pipeline that takes no pictures any more, and answer who waits for one."""
         pipeline = self._pipelines.pop(name, None)
-        for number in pipeline.waiting if pipeline else ():
+        for number in (*pipeline.waiting, *pipeline.looking) if pipeline else ():
             self._send(Answered(number, "the pipeline was closed meanwhile; send it again"))
 
     def take(self) -> None:
         """Take the pictures that are due."""
         for pipeline in self._pipelines.values():
-            shot = pipeline.last
-            if shot is not None and (pipeline.wanted or pipeline.waiting) and monotonic() >= pipeline.not_before:
-                pipeline.not_before = monotonic() + PAUSE
+            shot, now = pipeline.last, monotonic()
+            if shot is None:
+                continue
+            if (pipeline.wanted or pipeline.waiting) and now >= pipeline.not_before:
+                pipeline.not_before = now + PAUSE
                 waiting, pipeline.waiting, pipeline.wanted = pipeline.waiting, [], False
                 self._take(pipeline, shot, waiting)
+            if pipeline.looking and now >= pipeline.shown_not_before:
+                pipeline.shown_not_before = now + SHOWN_PAUSE
+                looking, pipeline.looking = pipeline.looking, []
+                self._show(shot, looking)
+
+    def _show(self, shot: _Shot, looking: list[int]) -> None:
+        try:
+            answer, problem = _draw(shot).jpeg, ""
+        except UnreadableError as error:
+            answer, problem = None, str(error)
+        for number in looking:
+            self._send(Answered(number, problem, answer))
 
     def _take(self, pipeline: _Pipeline, shot: _Shot, waiting: list[int]) -> None:
         result = shot.result
         try:
-            with reading("the picture"):
-                from limpet.worker import snapshot_picture  # Pillow takes memory: only who takes pictures has it
-
-                picture = snapshot_picture.draw(shot.frame, result.output, shot.options)
+            picture = _draw(shot)
         except UnreadableError as error:
             shot.counts["failed"] += 1
             if not pipeline.failing:
@@ -138,3 +166,10 @@ class Snapshots:
         )
         for number in waiting:
             self._send(Answered(number, result=taken))
+
+
+def _draw(shot: _Shot) -> Picture:
+    with reading("the picture"):
+        from limpet.worker import snapshot_picture  # Pillow takes memory: only who takes pictures has it
+
+        return snapshot_picture.draw(shot.frame, shot.result.output, shot.options)
