@@ -68,6 +68,17 @@ class Learning(Protocol):
         """Keep what was learned, and learn no more until ``learn`` is called. ``close`` does that too."""
 
 
+class Storing(Model, Protocol):
+    """A model that also takes and gives tensors as it stores them. Its runtime declares ``stored``."""
+
+    def run_stored(self, inputs: Sequence[Array], /, *, real: bool) -> Sequence[Array]:
+        """Run once. An input with its tensor's dtype is taken as it is. Another has real values, as in ``run``.
+
+        Outputs are those in the tensors, or with ``real`` as from ``run``. They are valid until the next call.
+        ``ModelError`` where the runtime refuses.
+        """
+
+
 class LoadedModel(Model, Protocol):
     """A model as a runtime has loaded it."""
 
@@ -98,6 +109,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     ``package`` and ``version`` are those of the library that runs models. ``interpreter`` makes TFLite
     interpreters on the CPU, which show how long single ops take. ``learns``: its models learn on the device, see
     ``Learning``. Their worker may write in a folder of its pipeline's own, see ``limpet.device.directories``.
+    ``stored``: its models also take tensors as they store them, see ``Storing``.
     """
 
     check: CheckModel = _no_problem
@@ -106,6 +118,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     interpreter: Callable[..., Any] | None = None
     learns: bool = False
+    stored: bool = False
 
 
 class RuntimePlugin(Protocol):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.data import Array, TensorSpec
-    from limpet.contracts.runtime import Model
+    from limpet.contracts.runtime import Model, Storing
     from limpet.wire.guest_records import Infer
 
 REAL = np.dtype("<f4")
@@ -49,11 +49,15 @@ class Identity(NamedTuple):
 
 
 class ServedModel:
-    """A model, and how clients see it. ``ModelError`` if it has tensors that cannot be sent."""
+    """A model, and how clients see it. ``ModelError`` if it has tensors that cannot be sent.
 
-    def __init__(self, identity: Identity, model: Model) -> None:
+    ``storing``: the same model, if it also takes tensors as it stores them.
+    """
+
+    def __init__(self, identity: Identity, model: Model, storing: Storing | None = None) -> None:
         self._identity = identity
         self._model = model
+        self._storing = storing
         self._ins = tuple(_facts(spec) for spec in model.inputs)
         self._outs = tuple(_facts(spec) for spec in model.outputs)
         if len(self._ins) > MOST_TENSORS or len(self._outs) > MOST_TENSORS:
@@ -96,6 +100,8 @@ class ServedModel:
 
     def _once(self, inputs: Sequence[Array], *, real: bool) -> Sequence[Array]:
         """Run on one window, inputs and outputs as they are stored. ``real``: outputs as real values."""
+        if self._storing is not None:
+            return self._storing.run_stored(inputs, real=real)
         pairs = zip(inputs, self._model.inputs, strict=True)
         outputs = self._model.run([to_real(values, spec) for values, spec in pairs])
         if real:

@@ -10,7 +10,7 @@ from collections import deque
 from contextlib import ExitStack
 from select import POLLIN, poll
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from limpet.contracts.delegate import CPU
 from limpet.errors import LimpetError, ModelError, UnreadableError
@@ -22,11 +22,12 @@ from limpet.wakeup import Wakeup
 from limpet.wire.border import cleaned
 from limpet.wire.guest_records import MOST_WAITING, Inferred, Refused
 from limpet.wire.guest_socket import GuestSocket, Wanted
+from limpet.worker.delegation import DelegatedModel
 
 if TYPE_CHECKING:
     import socket
 
-    from limpet.contracts.runtime import Model
+    from limpet.contracts.runtime import Model, Storing
     from limpet.inference.pipeline import Pipeline
     from limpet.worker.mailbox import Mailbox
 
@@ -222,22 +223,25 @@ def _served(pipeline: Pipeline, stack: ExitStack) -> ServedModel:
     other's windows.
     """
     plan = pipeline.plan
-    model: Model = pipeline.completed
+    able = plan.runtime.abilities
+    if able.learns:
+        raise ModelError("the model learns on this device from what it runs, so clients cannot run it")
+    loaded: Model = pipeline.model
     if plan.state:
-        model = complete(stack.enter_context(opened(plan, CPU, pipeline.shapes)), plan.inputs, plan.state)
+        loaded = stack.enter_context(opened(plan, CPU, pipeline.shapes))
+    model = complete(loaded, plan.inputs, plan.state)
+    stores = able.stored and model is loaded and not isinstance(loaded, DelegatedModel)
     manifest = plan.bundle.manifest
-    return ServedModel(
-        Identity(
-            manifest.name,
-            manifest.version,
-            infer_request.digest(plan, model.delegate),
-            infer_request.runtime(plan),
-            rows=MOST_ROWS if _batched(pipeline, model) else 1,
-            forgets=bool(plan.state),
-            each=bool(plan.state) and not plan.state.lasting,
-        ),
-        model,
+    identity = Identity(
+        manifest.name,
+        manifest.version,
+        infer_request.digest(plan, model.delegate),
+        infer_request.runtime(plan),
+        rows=MOST_ROWS if _batched(pipeline, model) else 1,
+        forgets=bool(plan.state),
+        each=bool(plan.state) and not plan.state.lasting,
     )
+    return ServedModel(identity, model, cast("Storing", loaded) if stores else None)
 
 
 def _batched(pipeline: Pipeline, model: Model) -> bool:

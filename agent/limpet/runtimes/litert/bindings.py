@@ -9,7 +9,8 @@ every time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -29,12 +30,23 @@ Place: TypeAlias = "tuple[int, TensorSpec, tuple[int, ...]]"
 Runner: TypeAlias = "Callable[[Sequence[Array]], Sequence[Array]]"
 
 
+class StoredRunner(Protocol):
+    """What runs once on tensors as they are stored."""
+
+    def __call__(self, inputs: Sequence[Array], /, *, real: bool) -> Sequence[Array]:
+        """Run."""
+
+
 class Binding(msgspec.Struct):
-    """What one run does: each writer takes an input, ``invoke`` runs, each fetch returns an output."""
+    """What one run does: each writer takes an input, ``invoke`` runs, each fetch returns an output.
+
+    ``stored``: each returns an output as the tensor holds it.
+    """
 
     writers: list[InputWriter]
     invoke: Callable[[], object]
     fetches: list[Callable[[], Array]]
+    stored: list[Callable[[], Array]]
     addresses: dict[int, int] = msgspec.field(default_factory=dict)
 
     def runner(self, complain: Callable[[Exception, int], Exception]) -> Runner:
@@ -49,6 +61,21 @@ class Binding(msgspec.Struct):
                     writer(values)
                 invoke()
                 return [fetch() for fetch in fetches]
+            except (ValueError, RuntimeError) as error:
+                raise complain(error, len(inputs)) from error
+
+        return run
+
+    def stored_runner(self, complain: Callable[[Exception, int], Exception]) -> StoredRunner:
+        """Return what runs once on tensors as they are stored, see ``limpet.contracts.runtime.Storing``."""
+        writers, invoke, fetches, stored = self.writers, self.invoke, self.fetches, self.stored
+
+        def run(inputs: Sequence[Array], *, real: bool) -> Sequence[Array]:
+            try:
+                for writer, values in zip(writers, inputs, strict=True):
+                    writer.store(values)
+                invoke()
+                return [fetch() for fetch in (fetches if real else stored)]
             except (ValueError, RuntimeError) as error:
                 raise complain(error, len(inputs)) from error
 
@@ -124,10 +151,12 @@ def address(interpreter: Any, tensor: int) -> int:
 
 def direct(interpreter: Any, inputs: Sequence[Place], outputs: Sequence[Place]) -> Binding:
     """Bind to the memory itself. A binding keeps its interpreter alive; both are freed together."""
+    found = [_memory(interpreter, place) for place in outputs]
     return Binding(
         [InputWriter(_memory(interpreter, place), place[1]) for place in inputs],
         interpreter.invoke,
-        [reader(_memory(interpreter, place), place[1]) for place in outputs],
+        [reader(memory, place[1]) for memory, place in zip(found, outputs, strict=True)],
+        [partial(np.asarray, memory) for memory in found],
         {index: address(interpreter, index) for index, _, _ in (*inputs, *outputs)},
     )
 
@@ -152,7 +181,8 @@ def by_copies(interpreter: Any, inputs: Sequence[Place], outputs: Sequence[Place
         return lambda: real(_get(interpreter, index, spec))
 
     writers = [InputWriter(array, spec) for (_, array), (_, spec, _) in zip(staged, inputs, strict=True)]
-    return Binding(writers, invoke, [fetch(place) for place in outputs])
+    stored: list[Callable[[], Array]] = [partial(_get, interpreter, index, spec) for index, spec, _ in outputs]
+    return Binding(writers, invoke, [fetch(place) for place in outputs], stored)
 
 
 def _get(interpreter: Any, index: int, spec: TensorSpec) -> Array:
@@ -177,7 +207,9 @@ def by_signature(runner: Any, inputs: Sequence[Place], outputs: Sequence[Place])
         return lambda: real(results[spec.name])
 
     writers = [InputWriter(staged[spec.name], spec) for _, spec, _ in inputs]
-    return Binding(writers, lambda: results.update(runner(**staged)), [fetch(spec) for _, spec, _ in outputs])
+    stored: list[Callable[[], Array]] = [partial(results.__getitem__, spec.name) for _, spec, _ in outputs]
+    fetches = [fetch(spec) for _, spec, _ in outputs]
+    return Binding(writers, lambda: results.update(runner(**staged)), fetches, stored)
 
 
 def _memory(interpreter: Any, place: Place) -> Array:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import Array, FloatArray
     from limpet.contracts.delegate import Choice
-    from limpet.runtimes.litert.bindings import Runner
+    from limpet.runtimes.litert.bindings import Runner, StoredRunner
 
 IndexedTensor: TypeAlias = "tuple[int, TensorSpec]"
 """LiteRT's number of an input or output in its signature, and what it is."""
@@ -64,6 +64,7 @@ class AcceleratedModel:
     outputs: tuple[TensorSpec, ...]
     placement: Placement
     run: Runner
+    run_stored: StoredRunner
 
     def __init__(
         self, path: Path, choice: Choice, signature: str, shapes: Sequence[tuple[int, ...]] | None
@@ -93,7 +94,7 @@ class AcceleratedModel:
     def close(self) -> None:
         """Free the accelerator. ``run`` is refused from then on."""
         with compiler_log.caught():
-            self.run = _closed
+            self.run, self.run_stored = _closed, _closed_stored
 
     def _try(self, signature: str, shapes: Sequence[tuple[int, ...]] | None) -> Exception | None:
         """Compile, make the buffers, and run once, as LiteRT has more to say each time. Return what it raised."""
@@ -146,7 +147,10 @@ class AcceleratedModel:
             model.run_by_index(number, sources, sinks)
 
         writers = [InputWriter(array, spec) for array, spec in zip(staged, self.inputs, strict=True)]
-        self.run = Binding(writers, invoke, [_fetch(sinks[i], spec) for i, spec in outs]).runner(self._complain)
+        stored = [_fetch(sinks[i], spec) for i, spec in outs]
+        fetches = [_real(fetch, spec) for fetch, (_, spec) in zip(stored, outs, strict=True)]
+        binding = Binding(writers, invoke, fetches, stored)
+        self.run, self.run_stored = binding.runner(self._complain), binding.stored_runner(self._complain)
 
     def _key(self, model: Any, signature: str) -> str:
         """Return LiteRT's name of the signature to run. Default: that of the first graph."""
@@ -193,8 +197,13 @@ class AcceleratedModel:
 
 
 def _fetch(buffer: Any, spec: TensorSpec) -> Callable[[], Array]:
-    count, real = prod(spec.shape), dequantizer(spec)
-    return lambda: real(buffer.read(count, spec.dtype).reshape(spec.shape))
+    count = prod(spec.shape)
+    return lambda: buffer.read(count, spec.dtype).reshape(spec.shape)
+
+
+def _real(fetch: Callable[[], Array], spec: TensorSpec) -> Callable[[], Array]:
+    real = dequantizer(spec)
+    return lambda: real(fetch())
 
 
 def _zeros(spec: TensorSpec) -> Array:
@@ -240,3 +249,7 @@ def _value(key: str, text: str, hint: Any) -> Any:
 
 def _closed(_: Sequence[Array]) -> Sequence[Array]:
     raise ModelError("the model is closed")
+
+
+def _closed_stored(inputs: Sequence[Array], *, real: bool) -> Sequence[Array]:  # noqa: ARG001
+    return _closed(inputs)

@@ -53,15 +53,29 @@ class InputWriter:
             self.adapt(values)
         self.write(values)
 
+    def store(self, values: Array) -> None:
+        """Write values of the tensor's dtype as they are, others as real values. ``ValueError`` as ``adapt``."""
+        if values.dtype != self._target.dtype:
+            self(values)
+        elif values.shape == self._target.shape:
+            self._target[...] = values
+        elif fits(values.shape, self._target.shape):
+            self._target[...] = values.reshape(self._target.shape)
+        else:
+            raise self._misfit(values)
+
+    def _misfit(self, values: Array) -> ValueError:
+        return ValueError(
+            f"input {self._spec.name!r} has shape {list(self._target.shape)}, but got {list(values.shape)}"
+        )
+
     def adapt(self, values: Array) -> None:
         """Prepare for arrays like ``values``: more of them will most likely come.
 
         ``ValueError`` where their shape, but for 1s, or their dtype is none that the tensor takes.
         """
         if not fits(values.shape, self._target.shape):
-            raise ValueError(
-                f"input {self._spec.name!r} has shape {list(self._target.shape)}, but got {list(values.shape)}"
-            )
+            raise self._misfit(values)
         self.write = _writer(self._target, self._spec, values, self.pixels)
         self.shape = values.shape
         self.dtype = values.dtype
