@@ -54,6 +54,7 @@ from limpet.wire.records import (
     SwapReport,
     TakeSnapshot,
     Transition,
+    WindowTimes,
 )
 from limpet.worker.commands import captured_answer
 
@@ -76,6 +77,7 @@ FIELDS = {
     "Answered": ("number", "error", "result"),
     "Need": ("number", "pipeline", "delegate"),
     "Snapshot": ("pipeline", "monotonic_ns", "wall_ns", "sample", "jpeg"),
+    "WindowTimes": ("pipeline", "sample", "monotonic_ns", "transform_ns", "invoke_ns", "decode_ns"),
     "Dismiss": ("number",),
     "NeedShadow": ("number", "pipeline"),
     "Pairs": ("pipeline", "model", "version", "shadow", "shadow_version", "items", "errors", "skipped"),
@@ -171,7 +173,8 @@ def test_whatever_is_said_is_about_its_own_pipelines_or_refused(record: dict[str
     elif isinstance(decoded, Heartbeat):
         assert decoded.pipelines.keys() <= {"a", "b"}
     elif isinstance(
-        decoded, Transition | Notice | EventDetected | Need | Snapshot | NeedShadow | Pairs | ShadowFailed
+        decoded,
+        Transition | Notice | EventDetected | Need | Snapshot | WindowTimes | NeedShadow | Pairs | ShadowFailed,
     ):
         assert decoded.pipeline in {"a", "b"}
 
@@ -211,6 +214,7 @@ def test_a_worker_speaks_about_no_other_pipeline(pipeline: str) -> None:
         result(pipeline=pipeline),
         Heartbeat({"a": Figures(), pipeline: Figures()}, {}),
         Transition(pipeline, "running"),
+        WindowTimes(pipeline, 1, 1, 1, 1, 1),
         Notice(pipeline, "gap", ""),
         EventDetected(
             pipeline, LineEvent(line="gate", direction="forward", id=1, label="cat", forward=1, backward=0)

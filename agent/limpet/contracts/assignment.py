@@ -201,6 +201,7 @@ class Assignment(msgspec.Struct, frozen=True):
     a file could not change to it. ``prove`` has the pipelines whose model must give its golden outputs also at its
     first start, as there are lower versions of it. ``shadows`` has the models that run beside those of pipelines.
     They are no part of a revision: a pipeline is left alone if its shadow begins, changes or ends.
+    ``traces``: share of the windows whose way through the stages is reported. It is no part of a revision either.
     """
 
     cell: str
@@ -211,6 +212,7 @@ class Assignment(msgspec.Struct, frozen=True):
     models: dict[str, tuple[Path, ...]] = {}
     prove: tuple[str, ...] = ()
     shadows: dict[str, ShadowAssignment] = {}
+    traces: float = 0.0
 
     def only(self, names: Collection[str]) -> Assignment:
         """Return the assignment with these pipelines alone."""

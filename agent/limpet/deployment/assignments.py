@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from limpet.config import Config, PipelineConfig
     from limpet.contracts.assignment import PipelineOptions, ShadowAssignment
     from limpet.deployment.desired import Desired, DesiredPipeline
+    from limpet.tables import ApiTable
 
 
 def assignments(desired: Desired) -> dict[str, Assignment]:
@@ -45,6 +46,12 @@ def with_shadows(cell: Assignment, shadows: Mapping[str, ShadowAssignment]) -> A
     """Return an assignment with the models that run beside those of its pipelines."""
     own = {name: shadow for name, shadow in shadows.items() if name in cell.pipelines}
     return msgspec.structs.replace(cell, shadows=own) if own else cell
+
+
+def with_traces(cell: Assignment, api: ApiTable | None) -> Assignment:
+    """Return an assignment of whose windows a share is traced, if the gateway exports traces."""
+    share = api.otlp.traces if api is not None and api.otlp is not None else 0.0
+    return msgspec.structs.replace(cell, traces=share) if share else cell
 
 
 def to_check(config: Config, wrong: Mapping[str, PipelineConfig]) -> tuple[Assignment, dict[str, PipelineOptions]]:

@@ -46,9 +46,14 @@ class Latency:
             self._fold()
 
     @property
+    def last_ns(self) -> tuple[int, ...]:
+        """The durations that were recorded last, in the order of ``records.TIMED_STEPS``. 0 before the first."""
+        return _ROW.unpack_from(self._rows, (self._end or _FULL) - _ROW_BYTES)
+
+    @property
     def last_us(self) -> float:
         """What the inference took that was recorded last, in µs and without waiting. 0 before the first."""
-        _, *stages = _ROW.unpack_from(self._rows, (self._end or _FULL) - _ROW_BYTES)
+        _, *stages = self.last_ns
         return float(sum(stages)) / 1000
 
     def take(self) -> dict[TimedStep, dict[int, int]]:

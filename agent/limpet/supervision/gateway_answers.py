@@ -15,12 +15,14 @@ from limpet.wire.gateway_records import (
     GetModels,
     GetPicture,
     GetRecent,
+    GetTraces,
     NotFound,
     Obey,
     OpenModel,
     Picture,
     Recent,
     Replied,
+    Traces,
     Watch,
     Watching,
 )
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from limpet.supervision.ledger import Account
     from limpet.supervision.pictures import Pictures
     from limpet.supervision.recent_results import RecentResults
+    from limpet.supervision.tracing import Tracing
     from limpet.wire.gateway_records import CpuTime, Request
 
 REPORTER = "api"
@@ -51,6 +54,7 @@ class Known(NamedTuple):
     accounts: Callable[[], list[Account]]
     guests: Guests
     cpu: Callable[[], CpuTime | None]
+    tracing: Tracing
 
 
 class Services(NamedTuple):
@@ -91,6 +95,8 @@ class GatewayAnswers:
         """Answer a request, now or later."""
         if isinstance(request, GetFigures):
             reply(self._figures(request.number))
+        elif isinstance(request, GetTraces):
+            reply(Traces(request.number, *self._known.tracing.take()))
         elif isinstance(request, GetModels):
             reply(self._known.guests.models(request.number))
         elif isinstance(request, OpenModel):

@@ -18,6 +18,7 @@ from limpet.wire.records import (
     Snapshot,
     ToSupervisor,
     Transition,
+    WindowTimes,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from limpet.supervision.planner import Planner
     from limpet.supervision.recent_results import RecentResults
     from limpet.supervision.showing import Showing
+    from limpet.supervision.tracing import Tracing
     from limpet.supervision.updates import Updater
     from limpet.updates.comparison import Comparisons
     from limpet.wire.records import RawAnswered
@@ -45,6 +47,7 @@ class Hearing:
         commands: Commands,
         recent: RecentResults,
         pictures: Pictures,
+        tracing: Tracing,
     ) -> None:
         self._ledger = outputs.ledger
         self._events = outputs.events
@@ -55,6 +58,7 @@ class Hearing:
         self._commands = commands
         self._recent = recent
         self._pictures = pictures
+        self._tracing = tracing
 
     def hear(self, cell: str, record: ToSupervisor) -> None:
         """Take a record of a cell's worker, or about it. ``UnreadableError`` if the worker may not say that."""
@@ -69,12 +73,8 @@ class Hearing:
         elif isinstance(record, Pairs | ShadowFailed):
             if not self._ledger.has_moved(cell, record.pipeline):
                 self._hear_of_shadow(record)
-        elif isinstance(record, Snapshot):
-            self._ledger.accept_snapshot(cell, record, monotonic())
-        elif isinstance(record, EventDetected):
-            self._events.report_detected(record)
-        elif isinstance(record, LeftOut):
-            self._ledger.account(record.pipeline).events_left_out += 1
+        elif isinstance(record, Snapshot | WindowTimes | EventDetected | LeftOut):
+            self._hear_of_window(cell, record)
         else:
             self._take_answer(record)
 
@@ -82,10 +82,23 @@ class Hearing:
         if not self._pictures.answered(record):
             self._commands.answered(record)
 
+    def _hear_of_window(self, cell: str, record: Snapshot | WindowTimes | EventDetected | LeftOut) -> None:
+        """Take what comes with a result."""
+        if isinstance(record, Snapshot):
+            self._ledger.accept_snapshot(cell, record, monotonic())
+        elif isinstance(record, WindowTimes):
+            self._tracing.expect(record)
+        elif isinstance(record, EventDetected):
+            self._events.report_detected(record)
+        else:
+            self._ledger.account(record.pipeline).events_left_out += 1
+
     def _accept(self, cell: str, record: RawResults) -> None:
         accepted = self._ledger.accept(cell, record.items, monotonic())
         if self._recent.wanted:
             self._recent.take(accepted)
+        if self._tracing.waits:
+            self._tracing.accepted(accepted)
         if self._comparisons.at_work:
             self._comparisons.take_results(accepted)
         if self._updates.on_trial:

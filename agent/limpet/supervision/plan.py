@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.contracts.updates import ModelName
-from limpet.deployment.assignments import assignments, with_shadows
+from limpet.deployment.assignments import assignments, with_shadows, with_traces
 from limpet.deployment.candidates import has_others, key, only
 from limpet.deployment.desired import Rollout, deepest, desired, has_backup, planned
 from limpet.wire.records import Transition
@@ -43,7 +43,7 @@ class Plan:
         self.backups: frozenset[str] = frozenset()
         """The pipelines that run their backup model."""
         self.desired: Desired = desired(config, found)
-        self.cells: dict[str, Assignment] = assignments(self.desired)
+        self.cells: dict[str, Assignment] = self._cells()
         self.news = models_news({}, self.desired.pipelines)
 
     @property
@@ -95,7 +95,8 @@ class Plan:
 
     def _cells(self) -> dict[str, Assignment]:
         shadows = {} if self.level else self._shadows
-        return {name: with_shadows(cell, shadows) for name, cell in assignments(self.desired).items()}
+        cells = {name: with_shadows(cell, shadows) for name, cell in assignments(self.desired).items()}
+        return {name: with_traces(cell, self._config.api) for name, cell in cells.items()}
 
     def runs(self, pipeline: str) -> bool:
         """Whether a pipeline is to run, or is not configured any more.

@@ -32,6 +32,7 @@ from limpet.wire.records import (
     Stop,
     SwapReport,
     Transition,
+    WindowTimes,
 )
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class Slot:
                 self.pipelines.hear_transition(record)
             passed = self.traffic.admit(record, now)
             return [*ended, Report(passed)] if passed else ended
-        if isinstance(record, Snapshot) and not self._takes_snapshots(record.pipeline):
+        if isinstance(record, Snapshot | WindowTimes) and not self._is_wanted(record):
             return []  # They were switched off meanwhile, or never on.
         if isinstance(record, Pairs):
             admitted = self.traffic.admit_pairs(record, now)
@@ -225,9 +226,11 @@ class Slot:
         """Report that all objects of a pipeline are gone: what comes next knows nothing of them."""
         return [Report(event) for event in self.objects.end(pipeline, reason, now)]
 
-    def _takes_snapshots(self, pipeline: str) -> bool:
-        """Whether pictures of a pipeline may leave the device: the configuration decides, not the worker."""
-        wanted = self.assignment.pipelines.get(pipeline)
+    def _is_wanted(self, record: Snapshot | WindowTimes) -> bool:
+        """Whether pictures and traces may leave the device: the configuration decides, not the worker."""
+        if isinstance(record, WindowTimes):
+            return self.assignment.traces > 0
+        wanted = self.assignment.pipelines.get(record.pipeline)
         return wanted is not None and wanted.options.snapshots is not None
 
     def _start_executor(self, need: Need, now: float) -> list[Instruction]:

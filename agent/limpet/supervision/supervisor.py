@@ -38,6 +38,7 @@ from limpet.supervision.recent_results import RecentResults
 from limpet.supervision.reloads import Reloads
 from limpet.supervision.service_manager import ServiceManager
 from limpet.supervision.showing import Showing
+from limpet.supervision.tracing import Tracing
 from limpet.supervision.update_calls import Calls
 from limpet.supervision.updates import Surroundings, Updater
 from limpet.updates.comparison import Comparisons
@@ -145,6 +146,7 @@ class Supervisor:
         surroundings = Surroundings(self._fleet, self._deliveries, self._host, self._journal, comparisons)
         self._updates = Updater(wanted, memory.updates, surroundings)
         self._figures_health = HealthReader(origin)
+        self._tracing = Tracing()
         self._guests = Guests(self._fleet, lambda: list(outputs.ledger.current))
         self._reports = PipelineReports(outputs, self._updates)
         self._planner = Planner(
@@ -178,6 +180,7 @@ class Supervisor:
             self._commands,
             self._recent,
             self._pictures,
+            self._tracing,
         )
 
     def _make_outputs(self, origin: Origin, bus: Bus, memory: Memory) -> Outputs:
@@ -201,6 +204,7 @@ class Supervisor:
             accounts=lambda: list(self._outputs.ledger.current),
             guests=self._guests,
             cpu=self._cpu_time,
+            tracing=self._tracing,
         )
 
     def _cpu_time(self) -> CpuTime | None:

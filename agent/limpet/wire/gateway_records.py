@@ -73,6 +73,35 @@ class Figures(msgspec.Struct, tag=True):
     cpu: CpuTime | None = None
 
 
+class TracedWindow(msgspec.Struct):
+    """The way of one window. ``id`` is that of its result. ``unix_ns``: when its last sample came.
+
+    The stages follow one another. ``source_ns``: how long the sample waited for its pipeline. ``publish_ns``: from
+    the decoded output until the reporters could take the result.
+    """
+
+    id: str
+    pipeline: str
+    model: str
+    version: int
+    delegate: str
+    degraded: bool
+    unix_ns: int
+    source_ns: int
+    transform_ns: int
+    invoke_ns: int
+    decode_ns: int
+    publish_ns: int
+
+
+class Traces(msgspec.Struct, tag=True):
+    """The answer to ``GetTraces``: windows since the last one, oldest first. ``missed``: so many were too many."""
+
+    number: int
+    windows: list[TracedWindow]
+    missed: int
+
+
 class Recent(msgspec.Struct, tag=True):
     """The answer to ``GetRecent``: the last results of a pipeline, oldest first. Each is a message as JSON."""
 
@@ -139,7 +168,7 @@ class NotFound(msgspec.Struct, tag=True):
     problem: str
 
 
-Answer: TypeAlias = Watching | Figures | Recent | Picture | Models | Opened | Done | Replied | NotFound
+Answer: TypeAlias = Watching | Figures | Traces | Recent | Picture | Models | Opened | Done | Replied | NotFound
 ToGateway: TypeAlias = Begin | Answer
 
 # --- from the gateway
@@ -160,6 +189,12 @@ class Watch(msgspec.Struct, tag=True):
 
 class GetFigures(msgspec.Struct, tag=True):
     """A client wants figures, such as a Prometheus."""
+
+    number: Number
+
+
+class GetTraces(msgspec.Struct, tag=True):
+    """The gateway exports traces."""
 
     number: Number
 
@@ -218,5 +253,7 @@ class Obey(msgspec.Struct, tag=True):
     sender: Annotated[str, Meta(max_length=128)] = ""
 
 
-Request: TypeAlias = Watch | GetFigures | GetRecent | GetPicture | GetModels | OpenModel | Load | Unload | Obey
+Request: TypeAlias = (
+    Watch | GetFigures | GetTraces | GetRecent | GetPicture | GetModels | OpenModel | Load | Unload | Obey
+)
 FromGateway: TypeAlias = Listening | Request

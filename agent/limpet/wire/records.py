@@ -186,6 +186,20 @@ class Notice(msgspec.Struct, tag=True):
     reason: Text
 
 
+class WindowTimes(msgspec.Struct, tag=True):
+    """How long the stages of one window took, in ns. It comes before the window's result.
+
+    ``sample`` and ``monotonic_ns`` are those of the result.
+    """
+
+    pipeline: Name
+    sample: Int64
+    monotonic_ns: Int64
+    transform_ns: Int64
+    invoke_ns: Int64
+    decode_ns: Int64
+
+
 class Snapshot(msgspec.Struct, tag=True):
     """A picture of one result, as a JPEG: what was found is drawn into it. The times are those of the result."""
 
@@ -303,6 +317,7 @@ FromWorker: TypeAlias = (
     | Notice
     | EventDetected
     | Snapshot
+    | WindowTimes
     | RawAnswered
     | Need
     | Dismiss
@@ -318,6 +333,7 @@ ToSupervisor: TypeAlias = (
     | EventDetected
     | LeftOut
     | Snapshot
+    | WindowTimes
     | RawAnswered
     | Incident
     | Pairs

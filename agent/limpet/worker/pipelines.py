@@ -16,6 +16,7 @@ from limpet.worker.running import RunningPipeline, Trial
 from limpet.worker.shadows import Shadows
 from limpet.worker.successor import Opening, Successor
 from limpet.worker.swap import Changes, Phase, Seen, Step, changes, next_step, superseded
+from limpet.worker.tracing import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +92,7 @@ class Pipelines:
         self._guests = guests
         self._snapshots = snapshots
         self._shadows = Shadows(spec, supervisor.send, self._report)
+        self._tracing = Tracing(supervisor.send)
         self._swaps: dict[str, _Swap] = {}
         self._abandoned: list[Successor] = []
         self._failed: dict[str, int] = {}
@@ -120,6 +122,7 @@ class Pipelines:
             self._begin(self._opening(assigned, name))
         options = {name: running.known.options for name, running in self.running.items()}
         self._shadows.assign(assigned.assignment.shadows, options)
+        self._tracing.share = assigned.assignment.traces
         self._set_deadline()
 
     def to_open(self, assigned: Assign) -> list[str]:
@@ -360,6 +363,8 @@ class Pipelines:
             if running.trial is not None:
                 self._commit(running)
             running.count_result()
+            if self._tracing.share:
+                self._tracing.see(result, running.pipeline.latency)
             if shadow is None:
                 self._results.add(result)
             else:

@@ -187,6 +187,10 @@ RECORDS: dict[str, Callable[[], Any]] = {
     "a comparison in the pipeline of another worker": lambda: pairs(VICTIM),
     "a comparison of 1,000,000 windows": lambda: pairs(own(), 1_000_000),
     "a comparison with answers of 1 MB": lambda: pairs(own(), label="x" * 1_000_000),
+    "stage times of a window of another worker": lambda: {
+        "type": "WindowTimes", "pipeline": VICTIM, "sample": 1, "monotonic_ns": 1,
+        "transform_ns": 1, "invoke_ns": 1, "decode_ns": 1,
+    },
     "a failed shadow of another worker": lambda: {
         "type": "ShadowFailed", "pipeline": VICTIM, "shadow": FORGED, "shadow_version": 1, "reason": FORGED,
     },
