@@ -26,6 +26,7 @@ from limpet.supervision.gateway_answers import GatewayAnswers, Known, Services
 from limpet.supervision.ledger import Account
 from limpet.supervision.pictures import Pictures
 from limpet.supervision.recent_results import RecentResults
+from limpet.supervision.tracing import Tracing
 from limpet.wire.channel import Channel
 from limpet.wire.gateway_records import (
     FromGateway,
@@ -95,6 +96,7 @@ class Desk:
             accounts=lambda: [account],
             guests=cast("Guests", None),
             cpu=lambda: None,
+            tracing=Tracing(),
         )
         self._answers = GatewayAnswers(known, Services(self._watch, self._obey, self.recent, self.pictures))
         ours, self.theirs = socket.socketpair()
