@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from limpet.contracts.api import PipelineView
-from limpet.contracts.messages import DeviceHealth
+from limpet.contracts.messages import DeviceHealth, ResultMessage
 from support.api_daemon import ApiDaemon, api_daemon
+from support.broker import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,12 +35,25 @@ def test_a_pipeline_has_its_health_and_its_model(running: ApiDaemon) -> None:
     assert view.model.model == view.health.model
 
 
+def test_the_last_results_of_a_pipeline_come_oldest_first(running: ApiDaemon) -> None:
+    def last(count: int) -> list[ResultMessage]:
+        answer = running.request(f"/api/pipelines/motion/results?last={count}")
+        return msgspec.json.decode(answer.body, type=list[ResultMessage])
+
+    wait_until(lambda: len(last(3)) == 3)
+    sequences = [result.sequence for result in last(3)]
+    assert sequences == list(range(sequences[0], sequences[0] + 3))
+
+
 @pytest.mark.parametrize(
     ("path", "status", "words"),
     [
         ("/api/nothing", 404, "/openapi.json"),
         ("/api/pipelines/other", 404, "the pipelines are: motion"),
-        ("/api/pipelines/other/results", 404, "the pipelines are: motion"),
+        ("/api/pipelines/other/results", 404, "no pipeline 'other'"),
+        ("/api/pipelines/other/picture.jpg", 404, "no pipeline 'other'"),
+        ("/api/pipelines/motion/picture.jpg", 404, "no picture"),
+        ("/api/pipelines/%22%0a/results", 404, "no name of a pipeline"),
         ("/api/pipelines/%2e%2e%2fx", 404, "/openapi.json"),
         ("/api/pipelines/%0a%22", 404, "the pipelines are: motion"),
         ("/api/pipelines/motion/results?last=0", 400, "last"),

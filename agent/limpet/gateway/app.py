@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
-from limpet.gateway import device_routes, metrics
+from limpet.gateway import device_routes, metrics, openapi, stream_routes
 from limpet.gateway.json_answers import HANDLERS
 from limpet.gateway.open_inference import routes as open_inference
 
@@ -21,8 +21,10 @@ def app(context: Context) -> ASGIApp:
     return Starlette(
         routes=[
             *device_routes.routes(context),
+            *stream_routes.routes(context),
             *metrics.routes(context),
             *open_inference.routes(context),
+            *openapi.routes(context),
         ],
         exception_handlers=HANDLERS,
     )

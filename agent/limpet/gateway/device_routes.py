@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
     from limpet.gateway.context import Context
     from limpet.gateway.link import SupervisorLink
+
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class LastQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,13 +62,13 @@ def routes(context: Context) -> list[BaseRoute]:
 
     async def results(request: Request) -> Response:
         most = query(request.query_params, LastQuery).last
-        name = (await _view(supervisor, request)).health.pipeline
+        name = _name(request)
         recent = await supervisor.ask(lambda number: GetRecent(number, name, most), Recent)
-        return answer(recent.results)
+        return answer([msgspec.Raw(result) for result in recent.results])
 
     async def picture(request: Request) -> Response:
         query(request.query_params, NoQuery)
-        name = (await _view(supervisor, request)).health.pipeline
+        name = _name(request)
         drawn = await supervisor.ask(lambda number: GetPicture(number, name), Picture)
         if not drawn.jpeg:
             raise HTTPException(404, f'pipeline "{name}" has no picture: {drawn.problem}')
@@ -89,8 +93,16 @@ async def _figures(supervisor: SupervisorLink) -> Figures:
     return await supervisor.ask(GetFigures, Figures)
 
 
+def _name(request: Request) -> str:
+    """Return the pipeline that a path names, if it can be one: the supervisor takes no other names."""
+    name: str = request.path_params["pipeline"]
+    if not NAME.fullmatch(name):
+        raise HTTPException(404, f"{name[:64]!a} is no name of a pipeline")
+    return name
+
+
 async def _view(supervisor: SupervisorLink, request: Request) -> PipelineView:
-    """Return the pipeline that a path names. A name that is none goes no further than here."""
+    """Return the pipeline that a path names."""
     wanted = request.path_params["pipeline"]
     found = views(await _figures(supervisor))
     for view in found:
@@ -101,4 +113,4 @@ async def _view(supervisor: SupervisorLink, request: Request) -> PipelineView:
 
 def no_pipeline(wanted: str, names: list[str]) -> str:
     """Return the error for a name that no pipeline has."""
-    return f"no pipeline has the name {wanted[:64]!a}; the pipelines are: {', '.join(names) or 'none'}"
+    return f"no pipeline has the name {wanted[:64]!a}; the pipelines are: {', '.join(sorted(names)) or 'none'}"

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from limpet.contracts.api import Refused
-from limpet.gateway.link import BusyError
+from limpet.gateway.link import BusyError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,10 +68,19 @@ async def _busy(_request: Request, error: Exception) -> Response:
     return refusal(503, str(error), {"Retry-After": "1"})
 
 
+async def _not_found(_request: Request, error: Exception) -> Response:
+    return refusal(404, str(error))
+
+
 async def _bug(request: Request, _error: Exception) -> Response:
     log.error("a bug in the local API, in %s", request.scope.get("endpoint"))
     return refusal(500, "a bug in Limpet; its log says more")
 
 
-HANDLERS: Mapping[Any, ExceptionHandler] = {HTTPException: _refused, BusyError: _busy, Exception: _bug}
+HANDLERS: Mapping[Any, ExceptionHandler] = {
+    HTTPException: _refused,
+    BusyError: _busy,
+    NotFoundError: _not_found,
+    Exception: _bug,
+}
 """For ``Starlette(exception_handlers=...)``."""

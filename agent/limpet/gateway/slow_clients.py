@@ -42,10 +42,11 @@ class Pace:
         self._progress = IDLE
         self._request: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
+        self._ended = False
 
     def wait_for(self, progress: Progress) -> None:
         """Note which part of a request the server waits for. Each part has its own time."""
-        if progress == self._progress:
+        if progress == self._progress or self._ended:
             return
         self._progress = progress
         if self._request is not None:
@@ -66,9 +67,10 @@ class Pace:
             self._reading = None
 
     def end(self) -> None:
-        """Wait for nothing more."""
+        """Wait for nothing any more: the connection is closed, or is a WebSocket now."""
         self.wait_for(IDLE)
         self.reads()
+        self._ended = True
 
     def _start(self) -> None:
         seconds = self._seconds[self._progress.stage]
