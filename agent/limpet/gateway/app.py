@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
-from limpet.gateway import device_routes, metrics, openapi, stream_routes
+from limpet.gateway import device_routes, metrics, openapi, page_routes, stream_routes
 from limpet.gateway.json_answers import HANDLERS
 from limpet.gateway.open_inference import routes as open_inference
 
@@ -25,6 +25,7 @@ def app(context: Context) -> ASGIApp:
             *metrics.routes(context),
             *open_inference.routes(context),
             *openapi.routes(context),
+            *page_routes.routes(context),
         ],
         exception_handlers=HANDLERS,
     )

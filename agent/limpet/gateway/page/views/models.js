@@ -1,0 +1,74 @@
+// Models: which version runs where, the proof of its delegate, and how far an update is.
+
+import { Badge, Bar, Facts, Panel, html } from "/static/parts.js";
+import { clock, count, entries, isNumber, isObject, list, number, percent, plain, span, text } from "/static/words.js";
+
+const STAGES = ["downloading", "verifying", "staged", "admission", "shadow", "trial", "good"];
+
+export function Models({ state }) {
+  const pipelines = [...state.pipelines.values()].sort((a, b) => a.name.localeCompare(b.name));
+  return html`<h1>Models</h1>
+    ${!pipelines.length && html`<p class="note">No pipeline is known yet.</p>`}
+    <div class="cards wide-cards">${pipelines.map((pipeline) => html`<${Panel} key=${pipeline.name} title=${pipeline.name} id=${`models-${pipeline.name}`}
+      aside=${html`<a href=${`#/pipelines/${encodeURIComponent(pipeline.name)}`} aria-label=${`Pipeline ${pipeline.name}`}>Pipeline</a>`}>
+      <${ModelFacts} pipeline=${pipeline} />
+      <${Update} model=${pipeline.model} />
+    <//>`)}</div>`;
+}
+
+const named = (model) => (isObject(model) ? `${text(model.model, 64)} version ${count(model.version)}` : null);
+
+export function ModelFacts({ pipeline }) {
+  const known = pipeline.health ?? pipeline.model;
+  if (!known) return html`<p class="note">Not known yet.</p>`;
+  const proof = isObject(known.placement) ? known.placement : null;
+  const left = entries(proof?.left);
+  return html`<${Facts} rows=${[
+    ["Model", named(known)],
+    ["Runs on", `${text(known.delegate, 40) || "nothing yet"}${known.degraded ? ", which is not its first choice" : ""}`],
+    ["Ops on it", proof ? percent(proof.op_share, 1) : pipeline.health?.delegate && pipeline.health.delegate !== "cpu" ? percent(pipeline.health.delegate_share, 1) : null],
+    ["Arithmetic on it", isNumber(proof?.mac_share) ? percent(proof.mac_share, 1) : null],
+    ["Time on it", isNumber(proof?.time_share) ? percent(proof.time_share, 1) : null],
+    ["Device", text(proof?.device, 80)],
+    ["Speed", proof?.speed ? `${number(proof.speed)} × the CPU` : null],
+    ["A run", proof?.run_us ? span(proof.run_us) : null],
+    ["Largest error", proof ? number(proof.error) : null],
+    ["Ops left to the CPU", left.length ? left.slice(0, 8).map(([op, times]) => `${text(op, 40)} × ${count(times)}`).join(", ") : null],
+    ["Sandbox", list(pipeline.health?.sandbox).map((part) => plain(part)).join(", ")],
+    ["Its executor’s sandbox", list(proof?.sandbox).map((part) => plain(part)).join(", ")],
+  ]} />`;
+}
+
+/** How far an update is: the steps to a good model, and what is known of the new one beside the old one. */
+export function Update({ model }) {
+  const update = isObject(model?.update) ? model.update : null;
+  if (!update || update.stage === "idle") {
+    return html`<${Facts} rows=${[["Last good", named(update?.good)], ["Before that", named(update?.previous)]]} />`;
+  }
+  const at = STAGES.indexOf(update.stage);
+  const ended = update.stage === "failed" || update.stage === "rolled_back";
+  return html`<h3>Update${update.wanted && html` to ${named(update.wanted)}`}</h3>
+    ${ended
+      ? html`<p><${Badge} state=${update.stage} kind="bad" /> ${text(update.reason)}</p>`
+      : html`<ol class="steps">${STAGES.map((stage, place) => html`<li key=${stage} class=${place < at ? "done" : place === at ? "now" : ""} aria-current=${place === at ? "step" : null}>${plain(stage)}</li>`)}</ol>
+        ${update.reason && html`<p class="muted">${text(update.reason)}</p>`}`}
+    ${isNumber(update.progress) && html`<div class="progress"><${Bar} share=${update.progress} /><span>${percent(update.progress)} of this step</span></div>`}
+    <${Facts} rows=${[
+      ["Since", clock(update.since)],
+      ["Last good", named(update.good)],
+      ["Before that", named(update.previous)],
+      ["Signed by", list(update.signed_by).map((key) => text(key, 12)).join(", ")],
+      ...compared(update.compared),
+    ]} />`;
+}
+
+function compared(one) {
+  if (!isObject(one)) return [];
+  return [
+    ["Compared on", `${count(one.windows ?? 0)} windows`],
+    ["Agreement with the old model", isNumber(one.agreement) ? percent(one.agreement, 1) : null],
+    ["Results and errors", `${count(one.results ?? 0)} and ${count(one.errors ?? 0)}`],
+    ["Right by feedback, new and old", one.feedback ? `${count(one.right_new ?? 0)} and ${count(one.right_old ?? 0)} of ${count(one.feedback)}` : null],
+    ["Median latency, new and old", isNumber(one.latency_new_us) ? `${span(one.latency_new_us)} and ${span(one.latency_old_us)}` : null],
+  ];
+}
