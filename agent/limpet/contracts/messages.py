@@ -164,6 +164,18 @@ class AuditHealth(msgspec.Struct, kw_only=True):
     lost: int = 0
 
 
+class ApiHealth(msgspec.Struct, kw_only=True):
+    """The local API. ``addresses``: where it listens. ``restarts``: how often it was started again.
+
+    ``problem``: why it does not listen.
+    """
+
+    state: Literal["starting", "listening", "failed"]
+    addresses: list[str] = []
+    restarts: int = 0
+    problem: str = ""
+
+
 class DeviceHealth(msgspec.Struct, kw_only=True):
     """Health of the device, on ``health``, retained. Values that this machine cannot measure are null.
 
@@ -172,7 +184,7 @@ class DeviceHealth(msgspec.Struct, kw_only=True):
     ``reporters`` has for each reporter, by name, its ``kind`` and its own figures: outbox depth and oldest age,
     reconnects, shed messages. ``waiting`` counts messages that it has not taken from the bus, ``missed`` those
     that were dropped before it read them. ``trust``: whose models run here. ``audit`` is null if there is no audit
-    journal.
+    journal, ``api`` if there is no local API.
     """
 
     device: str
@@ -193,6 +205,7 @@ class DeviceHealth(msgspec.Struct, kw_only=True):
     reporters: dict[str, dict[str, Any]]
     trust: TrustReport = msgspec.field(default_factory=lambda: TrustReport(models="unsigned"))
     audit: AuditHealth | None = None
+    api: ApiHealth | None = None
 
 
 class ModelReported(msgspec.Struct, kw_only=True):

@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from limpet.errors import LimpetError
-from limpet.wire.gateway_records import Answer, Begin, NotFound, Opened, Watching
+from limpet.wire.gateway_records import Alive, Answer, Begin, NotFound, Opened, Ping, Watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,9 @@ class SupervisorLink:
     def _read(self) -> None:
         try:
             for record in self._channel.receive():
-                if not isinstance(record, Begin):
+                if isinstance(record, Ping):
+                    self.say(Alive())
+                elif not isinstance(record, Begin):
                     self._take(record)
         except EOFError:
             self._end()

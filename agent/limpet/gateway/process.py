@@ -79,10 +79,18 @@ def open_sockets(begin: Begin) -> list[socket.socket]:
 async def _run(channel: Channel[ToGateway], begin: Begin, sockets: list[socket.socket]) -> None:
     link = SupervisorLink(channel, lambda: os._exit(0))
     context = Context(begin, link, Feed(link))
-    link.say(Listening(addresses=[str(each.getsockname()) for each in sockets]))
+    link.say(Listening(addresses=[_address(each) for each in sockets]))
     table = begin.table
     policy = Policy(protected=table.token_file is not None or table.client_ca is not None)
     server = Server(Guard(app(context), policy), table.connections, table.request_bytes)
     for each in sockets:
         server.serve(each)
     await asyncio.Event().wait()
+
+
+def _address(listener: socket.socket) -> str:
+    """Return where a socket listens, as a configuration has it."""
+    name = listener.getsockname()
+    if isinstance(name, str):
+        return name
+    return f"[{name[0]}]:{name[1]}" if listener.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"

@@ -64,6 +64,7 @@ class DeviceReports:
         out = self._outputs
         health = reader.device(out.ledger, self._pss_mb, reporters.health())
         health.audit = out.auditing.health()
+        health.api = self._gateway.health()
         health.trust = self._fleet.roots.report
         return health
 

@@ -33,6 +33,7 @@ BAD = frozenset(
         "state_damaged",
         "audit_gap",
         "root_refused",
+        "api_failed",
         *("update_failed", "update_refused", "update_rolled_back", "update_waits"),
     }
 )

@@ -26,6 +26,7 @@ from limpet.supervision.ending import Ending
 from limpet.supervision.events import Events
 from limpet.supervision.fleet import Fleet
 from limpet.supervision.gateway import Gateway
+from limpet.supervision.gateway import Surroundings as GatewaySurroundings
 from limpet.supervision.gateway_answers import GatewayAnswers, Known, Services
 from limpet.supervision.guests import Guests
 from limpet.supervision.health import HealthReader, now
@@ -194,7 +195,15 @@ class Supervisor:
             recent=self._recent,
             pictures=self._pictures,
         )
-        return Gateway(origin, path, GatewayAnswers(self._known(), services), self._recent, self._selector)
+        around = GatewaySurroundings(
+            origin=origin,
+            path=path,
+            answers=GatewayAnswers(self._known(), services),
+            recent=self._recent,
+            report=lambda event, reason: self._outputs.events.report(event, "", reason),
+            selector=self._selector,
+        )
+        return Gateway(around)
 
     def _known(self) -> Known:
         return Known(

@@ -40,6 +40,10 @@ class Begin(msgspec.Struct, tag=True):
     commands: list[str]
 
 
+class Ping(msgspec.Struct, tag=True):
+    """Answer with ``Alive``: a gateway that does not is taken to hang."""
+
+
 class Watching(msgspec.Struct, tag=True):
     """The answer to ``Watch``. A socket comes along, which speaks as the monitor socket does.
 
@@ -169,7 +173,7 @@ class NotFound(msgspec.Struct, tag=True):
 
 
 Answer: TypeAlias = Watching | Figures | Traces | Recent | Picture | Models | Opened | Done | Replied | NotFound
-ToGateway: TypeAlias = Begin | Answer
+ToGateway: TypeAlias = Begin | Ping | Answer
 
 # --- from the gateway
 
@@ -179,6 +183,10 @@ class Listening(msgspec.Struct, tag=True):
 
     addresses: Annotated[list[Text], Meta(max_length=64)] = []
     problem: Text = ""
+
+
+class Alive(msgspec.Struct, tag=True):
+    """The answer to ``Ping``."""
 
 
 class Watch(msgspec.Struct, tag=True):
@@ -256,4 +264,4 @@ class Obey(msgspec.Struct, tag=True):
 Request: TypeAlias = (
     Watch | GetFigures | GetTraces | GetRecent | GetPicture | GetModels | OpenModel | Load | Unload | Obey
 )
-FromGateway: TypeAlias = Listening | Request
+FromGateway: TypeAlias = Listening | Alive | Request
