@@ -18,6 +18,23 @@ class Refused(msgspec.Struct, kw_only=True):
     error: str
 
 
+class SessionView(msgspec.Struct, kw_only=True):
+    """What a client may do. ``view``: read, and run models. ``control``: send commands, read the log.
+
+    ``login``: a token can be exchanged for a session. ``logged_in``: that was done. ``commands``: those that this
+    client can send. ``reason``: why it may not control. ``device`` and ``version`` are empty without ``view``.
+    """
+
+    device: str
+    version: str
+    view: bool
+    control: bool
+    login: bool
+    logged_in: bool
+    commands: list[str]
+    reason: str
+
+
 class PipelineView(msgspec.Struct, kw_only=True):
     """A pipeline as it is now. ``model`` is null until one is chosen."""
 

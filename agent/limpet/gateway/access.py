@@ -1,12 +1,9 @@
-"""Who may do what. One function decides, without I/O, for HTTP and for gRPC."""
+"""Who may do what. Decides, without I/O, for HTTP and for gRPC."""
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-if TYPE_CHECKING:
-    from limpet.gateway.peers import Connection
+from typing import Literal, NamedTuple, Protocol
 
 
 class Rights(IntEnum):
@@ -19,16 +16,38 @@ class Rights(IntEnum):
     """Send commands, load and unload models, read the log."""
 
 
-class Policy(NamedTuple):
-    """``protected``: whether a client over TCP needs a token or a certificate."""
+class Peer(Protocol):
+    """What is known of the other end of a connection, see ``peers.Connection``."""
 
-    protected: bool
+    @property
+    def transport(self) -> Literal["unix", "tcp"]:
+        """How it is connected."""
+
+    @property
+    def address(self) -> str:
+        """IP address. Empty over a Unix socket."""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is on this device."""
+
+    @property
+    def certificate(self) -> str:
+        """The name in its certificate. Empty if it has none."""
+
+    @property
+    def uid(self) -> int | None:
+        """User id, if it is on this device and the kernel says so."""
+
+    @property
+    def key(self) -> str:
+        """What limits for one client are counted by."""
 
 
 class Client(NamedTuple):
     """A client, as ``scope["limpet.client"]``. ``name``: whose token or certificate, or which user or address."""
 
-    connection: Connection
+    connection: Peer
     name: str
     rights: Rights
 
@@ -48,16 +67,53 @@ class Client(NamedTuple):
         return self.connection.transport
 
 
-def client(policy: Policy, connection: Connection, token: str = "") -> Client:
+def client_of(connection: Peer, token: str, *, protected: bool) -> Client:
     """Return the client of a connection, with its rights. ``token``: whose valid token or session it showed.
 
-    The mode of the Unix socket's file says who may do everything. Over TCP, a token or a certificate does. If
-    no such is configured, programs on this device may read and run models.
+    ``protected``: tokens or certificates are configured. Then clients over TCP need one. Otherwise programs on
+    this device may read and run models. Who can open the Unix socket may do everything: its file's mode decides.
     """
     if connection.transport == "unix":
-        return Client(connection, f"user {connection.uid} on the Unix socket", Rights.CONTROL)
+        return Client(connection, f"user {connection.uid} on this device", Rights.CONTROL)
     name = token or connection.certificate
-    if policy.protected and name:
-        return Client(connection, f"{name} from {connection.address}", Rights.CONTROL)
-    rights = Rights.VIEW if connection.loopback and not policy.protected else Rights.NONE
+    if protected and name:
+        return Client(connection, f"{name} at {connection.address}", Rights.CONTROL)
+    rights = Rights.VIEW if connection.loopback and not protected else Rights.NONE
     return Client(connection, connection.address, rights)
+
+
+_OPEN = {
+    "/",
+    "/favicon.ico",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/api/session",
+    "/api/login",
+    "/api/logout",
+}
+_OPEN_BELOW = "/static/"
+_CONTROL_BELOW = ("/api/commands", "/api/log", "/v2/repository/models")
+
+
+def needed(path: str) -> Rights:
+    """Return the right that a path needs. A path that is not known here needs ``VIEW``.
+
+    The page itself is open: it has no data, which it gets from the other paths.
+    """
+    if path in _OPEN or path.startswith(_OPEN_BELOW):
+        return Rights.NONE
+    return Rights.CONTROL if path.startswith(_CONTROL_BELOW) else Rights.VIEW
+
+
+def refusal(client: Client, path: str, *, protected: bool) -> tuple[int, str] | None:
+    """Return the status and the reason with which a request is refused. ``None`` if the client may do it."""
+    if client.rights >= needed(path):
+        return None
+    if protected:
+        return 401, "send a token as `Authorization: Bearer TOKEN`. To make one, run: limpet token NAME"
+    if client.rights >= Rights.VIEW:
+        return 403, (
+            "over TCP, this needs a token, and the device has none. Use the Unix socket. Or configure "
+            "`token_file`, and run: limpet token NAME"
+        )
+    return 403, "this client is not on the device, and the device has no token"

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
-from limpet.gateway import device_routes, metrics, openapi, page_routes, stream_routes
+from limpet.gateway import (
+    command_routes,
+    device_routes,
+    metrics,
+    openapi,
+    page_routes,
+    session_routes,
+    stream_routes,
+)
 from limpet.gateway.json_answers import HANDLERS
 from limpet.gateway.open_inference import routes as open_inference
 
@@ -20,12 +28,14 @@ def app(context: Context) -> ASGIApp:
     """Return the application."""
     return Starlette(
         routes=[
+            *command_routes.routes(context),
             *device_routes.routes(context),
             *stream_routes.routes(context),
             *metrics.routes(context),
             *open_inference.routes(context),
             *openapi.routes(context),
             *page_routes.routes(context),
+            *session_routes.routes(context),
         ],
         exception_handlers=HANDLERS,
     )

@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from limpet.gateway.credentials import Credentials
     from limpet.gateway.feed import Feed
     from limpet.gateway.link import SupervisorLink
     from limpet.wire.gateway_records import Begin
 
 
 class Context(NamedTuple):
-    """``begin``: what is served, and where. ``supervisor`` answers requests. ``feed`` has what happens."""
+    """``begin``: what is served, and where. ``supervisor`` answers requests. ``feed`` has what happens.
+
+    ``credentials``: tokens and sessions of clients.
+    """
 
     begin: Begin
     supervisor: SupervisorLink
     feed: Feed
+    credentials: Credentials

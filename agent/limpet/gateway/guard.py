@@ -2,28 +2,206 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
+from limpet.contracts.api import Refused
 from limpet.gateway.accepted import CONNECTION
-from limpet.gateway.access import client
+from limpet.gateway.access import client_of, refusal
+from limpet.gateway.credentials import TooManyWrongError, WrongTokenError
+from limpet.gateway.hosts import is_foreign, is_ours
+from limpet.gateway.limits import Budget, Rates
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from collections.abc import Iterable
 
-    from limpet.gateway.access import Policy
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from limpet.gateway.credentials import Credentials
+    from limpet.gateway.peers import Connection
 
 CLIENT = "limpet.client"
 """Key of the ``Client`` in a request's scope."""
+_ONCE = ("host", "origin", "authorization", "content-length", "cookie", "sec-fetch-site", "sec-fetch-mode")
+_EVERY = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_PAGES = [
+    (b"content-security-policy", _POLICY.encode()),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]
+_NO_STORE = (b"cache-control", b"no-store")
+BUDGET_REQUESTS = 4
+"""The largest requests that may be in memory at once."""
+
+
+class Limits(NamedTuple):
+    """``request_bytes``: of one body. ``rate``: requests of one client a second. ``names``: of this device."""
+
+    request_bytes: int
+    rate: float
+    names: frozenset[str]
+
+
+class RefusedError(Exception):
+    """A request is refused with this status, and the reason in words."""
+
+    def __init__(self, status: int, reason: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.headers = headers
 
 
 class Guard:
     """The application behind its checks."""
 
-    def __init__(self, app: ASGIApp, policy: Policy) -> None:
+    def __init__(self, app: ASGIApp, credentials: Credentials, limits: Limits) -> None:
         self._app = app
-        self._policy = policy
+        self._credentials = credentials
+        self._limits = limits
+        self._rates = Rates(limits.rate, 2 * limits.rate)
+        self._budget = Budget(BUDGET_REQUESTS * limits.request_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        scope[CLIENT] = client(self._policy, scope["state"][CONNECTION])
-        await self._app(scope, receive, send)
+        body = _Body(receive, self._limits.request_bytes, self._budget)
+        answer = _Answer(send, is_websocket=scope["type"] == "websocket")
+        try:
+            headers = self._admit(scope)
+            await self._app(scope, body.expected(headers), answer.send)
+        except RefusedError as refused:
+            await answer.refuse(refused)
+        finally:
+            body.forget()
+
+    def _admit(self, scope: Scope) -> dict[str, str]:
+        """Return the headers of a request that may pass, and put its client into the scope. ``RefusedError``."""
+        connection: Connection = scope["state"][CONNECTION]
+        if not self._rates.allows(connection.key, monotonic()):
+            raise RefusedError(429, "too many requests; send fewer a second", (b"retry-after", b"1"))
+        headers = _unique(scope["headers"])
+        path: str = scope["path"]
+        if not path.isprintable():
+            raise RefusedError(400, "the path has characters that cannot be printed")
+        if connection.transport == "tcp":
+            self._check_site(scope, headers, connection)
+        protected = self._credentials.protected
+        scope[CLIENT] = client = client_of(connection, self._token(connection, headers), protected=protected)
+        refused = refusal(client, path, protected=protected)
+        if refused is not None:
+            challenge = [(b"www-authenticate", b'Bearer realm="limpet"')] if refused[0] == 401 else []
+            raise RefusedError(*refused, *challenge)
+        return headers
+
+    def _check_site(self, scope: Scope, headers: dict[str, str], connection: Connection) -> None:
+        host = headers.get("host", "")
+        if not is_ours(host, connection.local, self._limits.names):
+            raise RefusedError(403, f"this device is not called {host[:80]!r}. Add the name to `hosts` in [api]")
+        if is_foreign(scope.get("method", "GET"), host, headers):
+            raise RefusedError(403, "a page of another site sent this request")
+
+    def _token(self, connection: Connection, headers: dict[str, str]) -> str:
+        try:
+            return self._credentials.of_headers(connection, headers)
+        except TooManyWrongError as error:
+            raise RefusedError(429, "too many wrong tokens", (b"retry-after", b"10")) from error
+        except WrongTokenError as error:
+            raise RefusedError(401, "this token is not valid", (b"www-authenticate", b"Bearer")) from error
+
+
+def _unique(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return headers by name. Those that decide something must not come twice."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        key = name.decode("latin-1")
+        if key in found and key in _ONCE:
+            raise RefusedError(400, f"the header {key} came more than once")
+        found[key] = value.decode("latin-1")
+    return found
+
+
+class _Body:
+    """The body of a request, which is counted before and while it is read."""
+
+    def __init__(self, receive: Receive, most: int, budget: Budget) -> None:
+        self._receive = receive
+        self._most = most
+        self._budget = budget
+        self._size = 0
+
+    def expected(self, headers: dict[str, str]) -> Receive:
+        """Return what reads the body. ``RefusedError`` if it is too large."""
+        length = headers.get("content-length")
+        if length is not None:
+            if not (length.isascii() and length.isdigit() and len(length) < 20):
+                raise RefusedError(400, "content-length is not a number")
+            self._count(int(length))  # The parser reads no more than that.
+            return self._receive
+        return self._counted if "transfer-encoding" in headers else self._receive
+
+    async def _counted(self) -> Message:
+        message = await self._receive()
+        self._count(len(message.get("body", b"")))
+        return message
+
+    def _count(self, size: int) -> None:
+        if self._size + size > self._most:
+            raise RefusedError(413, f"the body is too large; `request_bytes` is {self._most}")
+        if not self._budget.take(size):
+            raise RefusedError(503, "too many large requests at once", (b"retry-after", b"1"))
+        self._size += size
+
+    def forget(self) -> None:
+        """Give back what the body took."""
+        self._budget.give(self._size)
+
+
+class _Answer:
+    """The answer to a request."""
+
+    def __init__(self, send: Send, *, is_websocket: bool) -> None:
+        self._send = send
+        self._kind = "websocket.http.response" if is_websocket else "http.response"
+        self._has_begun = False
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the application's answer."""
+        if message["type"] == "http.response.start":
+            message["headers"] = _secured(message.get("headers", []))
+        self._has_begun = True
+        await self._send(message)
+
+    async def refuse(self, refused: RefusedError) -> None:
+        """Send the reason in place of the application's answer. If that has begun, the connection ends."""
+        if self._has_begun:
+            raise refused
+        body = msgspec.json.encode(Refused(error=str(refused)))
+        headers: list[Any] = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            _NO_STORE,
+            *_EVERY,
+            *refused.headers,
+        ]
+        await self._send({"type": f"{self._kind}.start", "status": refused.status, "headers": headers})
+        await self._send({"type": f"{self._kind}.body", "body": body})
+
+
+def _secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer, and those that limit what browsers do with it."""
+    found = [*headers, *_EVERY]
+    names = dict(found)
+    if names.get(b"content-type", b"").startswith(b"text/html"):
+        found += _PAGES
+    if b"cache-control" not in names:
+        found.append(_NO_STORE)
+    return found

@@ -10,26 +10,45 @@ import asyncio
 import logging
 import os
 import socket
-import stat
-from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
+from limpet.contracts.needs import Endpoint
 from limpet.device import logs
-from limpet.device.unix_path import reachable
-from limpet.gateway.access import Policy
+from limpet.errors import LimpetError
+from limpet.gateway import addresses, files
 from limpet.gateway.app import app
 from limpet.gateway.context import Context
+from limpet.gateway.credentials import Credentials
 from limpet.gateway.feed import Feed
-from limpet.gateway.guard import Guard
+from limpet.gateway.guard import Guard, Limits
+from limpet.gateway.hosts import names_of
 from limpet.gateway.link import SupervisorLink
 from limpet.gateway.server import Server
+from limpet.isolation import sandbox
 from limpet.isolation.child import die_before_parent, die_with_parent, set_name
+from limpet.isolation.permissions import Permissions
+from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
 from limpet.wire.gateway_records import LARGEST_TO_GATEWAY, Begin, Listening, ToGateway
 
+if TYPE_CHECKING:
+    import ssl
+
+    from limpet.tables import ApiTable
+
 log = logging.getLogger(__name__)
 
-SOCKET_MODE = 0o660
-"""Owner and group, which is the service's."""
+_PORTS = {"http": 80, "https": 443}
+
+
+class Opened(NamedTuple):
+    """What was opened before the sandbox. ``tls``: for the sockets of TCP. ``pem``: the same for gRPC."""
+
+    sockets: list[socket.socket]
+    credentials: Credentials
+    tls: ssl.SSLContext | None
+    pem: files.Pem | None
 
 
 def main(parent: str, fd: str) -> None:
@@ -43,11 +62,12 @@ def main(parent: str, fd: str) -> None:
     )
     begin = _begin(channel)
     try:
-        sockets = open_sockets(begin)
-    except OSError as error:
-        channel.send(Listening(problem=f"it cannot listen: {error.strerror}"))
+        opened = open_all(begin)
+    except LimpetError as error:
+        channel.send(Listening(problem=cleaned(str(error))))
         return
-    asyncio.run(_run(channel, begin, sockets))
+    sandbox.enter(permissions(begin.table))
+    asyncio.run(_run(channel, begin, opened))
 
 
 def _begin(channel: Channel[ToGateway]) -> Begin:
@@ -57,40 +77,42 @@ def _begin(channel: Channel[ToGateway]) -> Begin:
             return record
 
 
-def open_sockets(begin: Begin) -> list[socket.socket]:
-    """Return listening sockets for HTTP. ``OSError``."""
-    found = []
-    for address in begin.table.listen:
-        host, _, port = address.rpartition(":")
-        found.append(socket.create_server((host.strip("[]"), int(port)), backlog=128))
-    if begin.socket is not None:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with suppress(FileNotFoundError):
-            if stat.S_ISSOCK(begin.socket.lstat().st_mode):
-                begin.socket.unlink()
-        with reachable(begin.socket) as path:
-            listener.bind(path)
-        begin.socket.chmod(SOCKET_MODE)
-        listener.listen(128)
-        found.append(listener)
-    return found
-
-
-async def _run(channel: Channel[ToGateway], begin: Begin, sockets: list[socket.socket]) -> None:
-    link = SupervisorLink(channel, lambda: os._exit(0))
-    context = Context(begin, link, Feed(link))
-    link.say(Listening(addresses=[_address(each) for each in sockets]))
+def open_all(begin: Begin) -> Opened:
+    """Open sockets and read files. ``LimpetError`` says what is wrong."""
     table = begin.table
-    policy = Policy(protected=table.token_file is not None or table.client_ca is not None)
-    server = Server(Guard(app(context), policy), table.connections, table.request_bytes)
-    for each in sockets:
+    protected = table.token_file is not None or table.client_ca is not None
+    credentials = Credentials(files.read_tokens(table), protected=protected)
+    settings, pem = files.tls(table), files.read_pem(table)
+    found = [addresses.listen(address) for address in table.listen]
+    if begin.socket is not None:
+        found.append(addresses.listen_at_path(begin.socket))
+    return Opened(found, credentials, settings, pem)
+
+
+def permissions(table: ApiTable) -> Permissions:
+    """Return what the gateway may do in its sandbox."""
+    read, endpoints = set(), set()
+    if table.otlp is not None:
+        url = urlsplit(table.otlp.url)
+        endpoints.add(Endpoint(url.hostname or "", url.port or _PORTS.get(url.scheme, 0)))
+        read |= {path.resolve() for path in (table.otlp.ca_file, table.otlp.headers_file) if path}
+    return Permissions(
+        read=frozenset(read),
+        endpoints=frozenset(endpoints),
+        accepts=True,
+        listens=frozenset(addresses.split(address)[1] for address in table.grpc),
+        shared_memory=True,
+    )
+
+
+async def _run(channel: Channel[ToGateway], begin: Begin, opened: Opened) -> None:
+    link = SupervisorLink(channel, lambda: os._exit(0))
+    context = Context(begin, link, Feed(link), opened.credentials)
+    table = begin.table
+    limits = Limits(table.request_bytes, table.requests_per_second, names_of(socket.gethostname(), table.hosts))
+    guard = Guard(app(context), opened.credentials, limits)
+    server = Server(guard, table.connections, table.request_bytes, opened.tls)
+    for each in opened.sockets:
         server.serve(each)
+    link.say(Listening(addresses=[addresses.shown(each) for each in opened.sockets]))
     await asyncio.Event().wait()
-
-
-def _address(listener: socket.socket) -> str:
-    """Return where a socket listens, as a configuration has it."""
-    name = listener.getsockname()
-    if isinstance(name, str):
-        return name
-    return f"[{name[0]}]:{name[1]}" if listener.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"

@@ -34,6 +34,8 @@ READ = _READ_FILE | _READ_DIR
 """Read files and list directories. Libraries can be loaded so; programs cannot be executed."""
 LIST = _READ_DIR
 """List directories."""
+WRITE = _READ_FILE | _WRITE_FILE
+"""Read and write files that are there."""
 USE = READ | _WRITE_FILE | _IOCTL_DEV
 """Use what is there, devices most of all; make nothing new."""
 CHANGE = READ | _WRITE_FILE | _TRUNCATE | _MAKE_REG | _REMOVE_FILE | _MAKE_DIR | _REMOVE_DIR
@@ -65,13 +67,15 @@ def abi() -> int:
     return _call(_CREATE_RULESET, None, 0, _VERSION)
 
 
-def restrict(allowed: Mapping[Path, int], ports: Iterable[int], *, network: bool) -> int:
+def restrict(
+    allowed: Mapping[Path, int], ports: Iterable[int], *, network: bool, listens: Iterable[int] = ()
+) -> int:
     """Allow this thread, and all that it will start, only these rights below these paths. It cannot be undone.
 
     A path that is not there is left out: what appears there later stays out of reach, unless it is beneath
-    another path. From version ``TCP`` on, no TCP port can be listened at, and connections can be made to ``ports``
-    alone, or with ``network`` to all. Needs ``no_new_privs``. Returns the version in force; ``OSError`` if the
-    kernel refuses: then none is.
+    another path. From version ``TCP`` on, it can listen at the TCP ports ``listens`` alone. It can connect to
+    ``ports`` alone, or with ``network`` to all. Needs ``no_new_privs``. Returns the version in force;
+    ``OSError`` if the kernel refuses: then none is.
     """
     version = abi()
     handled = _RIGHTS_OF_ABI[max(known for known in _RIGHTS_OF_ABI if known <= version)]
@@ -84,6 +88,8 @@ def restrict(allowed: Mapping[Path, int], ports: Iterable[int], *, network: bool
             _allow(ruleset, path, rights & handled)
         for port in ports if tcp & _CONNECT_TCP else ():
             _call(_ADD_RULE, ruleset, _NET_PORT, ctypes.byref(_NetPort(_CONNECT_TCP, port)), 0)
+        for port in listens if tcp else ():
+            _call(_ADD_RULE, ruleset, _NET_PORT, ctypes.byref(_NetPort(_BIND_TCP, port)), 0)
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)

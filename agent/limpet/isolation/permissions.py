@@ -16,7 +16,9 @@ class Permissions(NamedTuple):
 
     ``devices``: device nodes, folders in ``/dev`` or patterns, as plugins declare them. ``network``: any
     connection. ``scratch``: its own folders, in which it may also rename from one folder to another. With one,
-    it may take the rights of others to an open file away, as libraries do that copy files.
+    it may take the rights of others to an open file away, as libraries do that copy files. ``accepts``:
+    connections on sockets that listen already. ``listens``: TCP ports that it may listen at. ``shared_memory``:
+    files of other programs in ``/dev/shm``, to read and write.
     """
 
     read: frozenset[Path] = frozenset()
@@ -25,6 +27,9 @@ class Permissions(NamedTuple):
     endpoints: frozenset[Endpoint] = frozenset()
     network: bool = False
     scratch: frozenset[Path] = frozenset()
+    accepts: bool = False
+    listens: frozenset[int] = frozenset()
+    shared_memory: bool = False
 
     @property
     def connects(self) -> bool:
@@ -44,6 +49,9 @@ class Permissions(NamedTuple):
             and other.scratch <= self.scratch
             and other.devices <= self.devices
             and (self.network or (other.endpoints <= self.endpoints and not other.network))
+            and other.accepts <= self.accepts
+            and other.listens <= self.listens
+            and other.shared_memory <= self.shared_memory
         )
 
     def joined(self, other: Permissions) -> Permissions:
@@ -55,6 +63,9 @@ class Permissions(NamedTuple):
             self.endpoints | other.endpoints,
             self.network or other.network,
             self.scratch | other.scratch,
+            self.accepts or other.accepts,
+            self.listens | other.listens,
+            self.shared_memory or other.shared_memory,
         )
 
     def reads(self, path: Path) -> bool:

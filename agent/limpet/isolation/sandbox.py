@@ -35,6 +35,7 @@ _SYSTEM = ("/usr", "/lib", "/lib64", "/sys", "/run/udev", "/etc/ld.so.cache", "/
 # Not all of /proc: the environment and the memory of other processes are in it.
 _PROC = ("self", "sys", "cpuinfo", "meminfo", "stat", "version", "filesystems", "devices", "driver", "bus")
 _DRIVERS = ("/etc/vulkan", "/etc/OpenCL", "/etc/glvnd")
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where POSIX shared memory is
 _ALWAYS = ("/dev/null", "/dev/zero", "/dev/urandom")
 # Not all of /etc/ssl: servers have their private keys in it.
 _RESOLVER = (
@@ -73,7 +74,8 @@ def enter(wanted: Permissions, state: Path | None = None) -> list[str]:
         missing.append(f"landlock: {error.strerror}; it may read and write what its user may")
     try:
         seccomp.install(seccomp.rules(wanted))
-        in_force += ["seccomp"] if wanted.connects else ["seccomp", "no-network"]
+        is_closed = not (wanted.connects or wanted.accepts or wanted.listens)
+        in_force += ["seccomp", "no-network"] if is_closed else ["seccomp"]
     except seccomp.Unavailable as reason:
         in_force.append("without-seccomp")
         missing.append(f"seccomp: {reason}; it may start programs and open sockets")
@@ -89,7 +91,10 @@ def limits_devices(in_force: Iterable[str]) -> bool:
 
 def _restrict(wanted: Permissions) -> list[str]:
     version = landlock.restrict(
-        _allowed(wanted), {endpoint.port for endpoint in wanted.endpoints}, network=wanted.network
+        _allowed(wanted),
+        {endpoint.port for endpoint in wanted.endpoints},
+        network=wanted.network,
+        listens=wanted.listens,
     )
     if not wanted.endpoints or wanted.network:
         return [f"landlock-{version}"]
@@ -109,6 +114,7 @@ def _allowed(wanted: Permissions) -> dict[Path, int]:
         **dict.fromkeys(wanted.read, landlock.READ),
         **{Path(path): landlock.USE for path in _ALWAYS},
         **{node.path: landlock.USE for node in device_nodes.present(wanted.devices)},
+        **({Path(_SHARED_MEMORY): landlock.WRITE} if wanted.shared_memory else {}),
         **dict.fromkeys(wanted.change, landlock.CHANGE),
         **dict.fromkeys(wanted.scratch, landlock.MOVE),
     }

@@ -49,6 +49,8 @@ REFUSED = """
     mq_open mq_unlink mq_notify mq_timedsend mq_timedreceive mq_getsetattr fanotify_init process_mrelease
 """.split()  # noqa: SIM905 - a list of words one a line would fill two screens
 
+_ACCEPTING, _LISTENING = ("accept", "accept4"), ("bind", "listen")
+
 
 def _load() -> ctypes.CDLL | None:
     try:
@@ -102,9 +104,15 @@ def rules(wanted: Permissions) -> list[_Rule]:
     """Return what is refused to a process. Its own process id is part of it: it may signal no other process."""
     me = os.getpid()
     families = {socket.AF_NETLINK} if wanted.devices or wanted.connects else set()
-    if wanted.connects:
+    if wanted.connects or wanted.listens:
         families |= {socket.AF_INET, socket.AF_INET6}
-    refused = [name for name in REFUSED if name != "fchmod"]
+    permitted = {
+        "fchmod",
+        *(_ACCEPTING if wanted.accepts or wanted.listens else ()),
+        *(_LISTENING if wanted.listens else ()),
+    }
+    refused = [name for name in REFUSED if name not in permitted]
+    limits_tcp = (wanted.endpoints or wanted.listens) and not wanted.network
     return [
         *map(_Rule, refused),
         # libstdc++ sets the mode of a file that it copies. With a scratch folder it may be the owner's alone.
@@ -125,7 +133,7 @@ def rules(wanted: Permissions) -> list[_Rule]:
         # With one of such a pair it could write to any socket of the system that takes datagrams.
         *(_Rule("socketpair", ((1, _MASKED, _KIND, kind),)) for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW)),
         *([] if wanted.connects else [_Rule("connect")]),
-        *(_beside_tcp(resolves=wanted.resolves) if wanted.endpoints and not wanted.network else []),
+        *(_beside_tcp(resolves=wanted.resolves) if limits_tcp else []),
         *(_Rule("socket", ((0, _EQUAL, family, 0),)) for family in range(_FAMILIES) if family not in families),
         _Rule("socket", ((0, _AT_LEAST, _FAMILIES, 0),)),
         _Rule("socket", ((0, _EQUAL, socket.AF_NETLINK, 0), (2, _NOT_EQUAL, _UEVENT, 0))),

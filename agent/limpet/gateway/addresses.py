@@ -1,0 +1,64 @@
+"""Sockets that accept connections, opened before the gateway enters its sandbox."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from limpet.device.unix_path import reachable
+from limpet.errors import LimpetError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SOCKET_MODE = 0o660
+"""Owner and group, which is the service's."""
+_WAITING = 128
+"""Connections that wait to be accepted."""
+
+
+class ListenError(LimpetError):
+    """An address cannot be listened at. The text says which one and why."""
+
+
+def split(address: str) -> tuple[str, int]:
+    """Return host and port of an address that was checked. IPv6 addresses are in brackets."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def listen(address: str) -> socket.socket:
+    """Listen at an address and port. ``ListenError``."""
+    host, port = split(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_WAITING)
+    except OSError as error:
+        raise ListenError(f"{address}: {error.strerror or error}") from error
+
+
+def listen_at_path(path: Path) -> socket.socket:
+    """Listen at a Unix socket, in place of one that an earlier process left. ``ListenError``."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with suppress(FileNotFoundError):
+            if stat.S_ISSOCK(path.lstat().st_mode):
+                path.unlink()
+        with reachable(path) as short:
+            listener.bind(short)
+        path.chmod(SOCKET_MODE)
+        listener.listen(_WAITING)
+    except OSError as error:
+        listener.close()
+        raise ListenError(f"{path}: {error.strerror}") from error
+    return listener
+
+
+def shown(listener: socket.socket) -> str:
+    """Return where a socket listens, as a configuration has it."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return str(name)
+    return f"[{name[0]}]:{name[1]}" if listener.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"

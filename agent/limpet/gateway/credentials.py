@@ -1,0 +1,80 @@
+"""What a client shows of itself: a token, or the cookie of a session."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from limpet.gateway import tokens
+from limpet.gateway.limits import Rates
+from limpet.gateway.sessions import Sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from limpet.gateway.access import Peer
+    from limpet.gateway.tokens import Token
+
+COOKIE = "limpet-session"
+_BEARER = "bearer "
+_WRONG_PER_SECOND, _WRONG_AT_ONCE = 0.2, 10
+
+
+class WrongTokenError(Exception):
+    """A client showed a token that is not valid."""
+
+
+class TooManyWrongError(WrongTokenError):
+    """A client showed too many that are not valid."""
+
+
+class Credentials:
+    """The tokens of this device, and sessions that began with one. ``protected``: clients over TCP need one."""
+
+    def __init__(self, known: tuple[Token, ...], *, protected: bool) -> None:
+        self.protected = protected
+        self._tokens = known
+        self._sessions = Sessions()
+        self._wrong = Rates(_WRONG_PER_SECOND, _WRONG_AT_ONCE)
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether a client can log in."""
+        return bool(self._tokens)
+
+    def of_headers(self, connection: Peer, headers: Mapping[str, str]) -> str:
+        """Return whose token or session a request has. Empty if it has none. ``WrongTokenError``."""
+        if not self.protected or connection.transport == "unix":
+            return ""
+        shown = headers.get("authorization", "")
+        if shown[: len(_BEARER)].lower() == _BEARER:
+            return self.of_token(connection, shown[len(_BEARER) :].strip())
+        secret = cookie(headers.get("cookie", ""))
+        return self._sessions.name_of(secret, monotonic()) if secret else ""
+
+    def of_token(self, connection: Peer, secret: str) -> str:
+        """Return whose token this is. ``WrongTokenError``."""
+        name = tokens.name_of(self._tokens, secret)
+        if name:
+            return name
+        if not self._wrong.allows(connection.key, monotonic()):
+            raise TooManyWrongError
+        raise WrongTokenError
+
+    def log_in(self, connection: Peer, secret: str) -> str:
+        """Begin a session with a token. Return the secret of the session. ``WrongTokenError``."""
+        return self._sessions.begin(self.of_token(connection, secret), monotonic())
+
+    def log_out(self, headers: Mapping[str, str]) -> None:
+        """End the session of a request, if it has one."""
+        if secret := cookie(headers.get("cookie", "")):
+            self._sessions.end(secret)
+
+
+def cookie(header: str) -> str:
+    """Return the secret in a header ``Cookie``. Empty if there is none."""
+    for part in header.split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE:
+            return value
+    return ""

@@ -1,0 +1,51 @@
+"""Limits on what clients send: how often, and how much at once. Decides, without I/O."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from limpet.bucket import Bucket
+
+MOST_CLIENTS = 1024
+"""Clients whose rates are remembered. The one that was seen last longest ago is forgotten."""
+
+
+class Rates:
+    """At most ``rate`` events a second from each client, and ``burst`` at once."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+
+    def allows(self, client: str, now: float) -> bool:
+        """Count an event of a client at a monotonic time. ``False`` if it is one too many."""
+        bucket = self._buckets.get(client)
+        if bucket is None:
+            bucket = self._buckets[client] = Bucket(self._rate, self._burst)
+            while len(self._buckets) > MOST_CLIENTS:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(client)
+        if bucket.level(now) < 1:
+            return False
+        bucket.spend(1)
+        return True
+
+
+class Budget:
+    """Bytes of requests that may be in memory at once."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def take(self, size: int) -> bool:
+        """Take bytes, until ``give``. ``False`` if there are not so many."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give(self, size: int) -> None:
+        """Give bytes back."""
+        self._left += size
