@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from limpet.contracts.api import PipelineView
-from limpet.contracts.messages import DeviceHealth, ResultMessage
+from limpet.contracts.messages import DeviceHealth, EventMessage, ResultMessage
 from support.api_daemon import ApiDaemon, api_daemon
 from support.broker import wait_until
+from support.streams import events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,19 @@ def test_the_last_results_of_a_pipeline_come_oldest_first(running: ApiDaemon) ->
     wait_until(lambda: len(last(3)) == 3)
     sequences = [result.sequence for result in last(3)]
     assert sequences == list(range(sequences[0], sequences[0] + 3))
+
+
+def test_the_last_events_come_oldest_first_with_and_without_a_stream_beside_them(running: ApiDaemon) -> None:
+    def last(count: int) -> list[tuple[str, str]]:
+        answer = running.request(f"/api/events?last={count}")
+        found = msgspec.json.decode(answer.body, type=list[EventMessage])
+        return [(event.pipeline, event.event) for event in found]
+
+    wait_until(lambda: ("motion", "running") in last(20))
+    assert last(20).index(("motion", "starting")) < last(20).index(("motion", "running"))
+    assert last(1) == last(20)[-1:]
+    with events(running):
+        assert last(1) == last(20)[-1:]
 
 
 @pytest.mark.parametrize(

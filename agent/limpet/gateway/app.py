@@ -12,6 +12,7 @@ from limpet.gateway import (
     metrics,
     openapi,
     page_routes,
+    recent_routes,
     session_routes,
     stream_routes,
 )
@@ -31,6 +32,7 @@ def app(context: Context) -> ASGIApp:
             *command_routes.routes(context),
             *device_routes.routes(context),
             *stream_routes.routes(context),
+            *recent_routes.routes(context),
             *metrics.routes(context),
             *open_inference.routes(context),
             *openapi.routes(context),
