@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from limpet.client import Client, RefusedError, UnavailableError
+from limpet.client import Client, DeviceHealth, PipelineHealth, RefusedError, UnavailableError
 from support.api_daemon import api_daemon
 
 if TYPE_CHECKING:
@@ -42,6 +42,29 @@ def test_a_pipeline_that_is_not_there_is_refused_with_the_reason(client: Client)
         client.pipeline("nothing")
     assert caught.value.status == 404
     assert not caught.value.busy
+
+
+def test_results_come_as_a_stream_of_structs(client: Client) -> None:
+    with client.results("motion") as results:
+        first, second = next(results), next(results)
+        assert results.missed == 0
+    assert (first.pipeline, second.sequence) == ("motion", first.sequence + 1)
+    assert len(first.output["values"]) == 3
+    assert first.sequence in [each.sequence for each in client.last_results("motion", 100)]
+
+
+def test_events_begin_with_the_last_ones_and_health_with_the_state(client: Client) -> None:
+    with client.events() as events:
+        assert next(events).device == "press-07"
+    with client.health() as health:
+        states = [next(health) for _ in range(2)]
+    assert {type(each) for each in states} == {DeviceHealth, PipelineHealth}
+
+
+def test_a_stream_of_a_pipeline_that_is_not_there_is_refused(client: Client) -> None:
+    with pytest.raises(RefusedError) as caught, client.results("nothing"):
+        pass
+    assert caught.value.status == 404
 
 
 def test_no_daemon_is_an_error_that_names_the_socket(tmp_path: Path) -> None:

@@ -48,6 +48,14 @@ def attempt(paths: Sequence[Path]) -> socket.socket | None:
     raise _unavailable(errors)
 
 
+def group(paths: Sequence[Path]) -> int:
+    """Return the group that can open the socket: the daemon's. ``OSError`` if there is no socket."""
+    for path in paths[:-1]:
+        if path.exists():
+            return path.stat().st_gid
+    return paths[-1].stat().st_gid
+
+
 def _unavailable(errors: Sequence[tuple[Path, int]]) -> UnavailableError:
     for path, code in errors:
         if code == errno.EACCES:

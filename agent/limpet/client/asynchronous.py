@@ -167,7 +167,7 @@ class AsyncClient:
         if not self._regions.usable or (found := self._regions.take(size)) is not None:
             return found if self._regions.usable else None
         try:
-            region = Region(max(size, SMALLEST))
+            region = Region(max(size, SMALLEST), addresses.group(self._paths))
         except OSError:
             self._regions.usable = False
             return None
@@ -179,6 +179,7 @@ class AsyncClient:
                 raise
             self._regions.usable = error.busy
             return None
+        region.unlink()
         return region
 
     async def _discard(self, region: Region) -> None:
@@ -313,7 +314,11 @@ class AsyncStream(Generic[M]):
             try:
                 await asyncio.wait_for(self._begin(*self._connection), self._timeout)
             except asyncio.TimeoutError as error:
+                await self.aclose()
                 raise UnavailableError("the daemon did not answer in time") from error
+            except BaseException:
+                await self.aclose()
+                raise
         return self._connection[0]
 
     async def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

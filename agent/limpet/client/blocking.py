@@ -169,7 +169,7 @@ class Client:
         if not self._regions.usable or (found := self._regions.take(size)) is not None:
             return found if self._regions.usable else None
         try:
-            region = Region(max(size, SMALLEST))
+            region = Region(max(size, SMALLEST), addresses.group(self._paths))
         except OSError:
             self._regions.usable = False
             return None
@@ -181,6 +181,7 @@ class Client:
                 raise
             self._regions.usable = error.busy
             return None
+        region.unlink()
         return region
 
     def _discard(self, region: Region) -> None:
@@ -313,8 +314,12 @@ class Stream(Generic[M]):
     def _subscribe(self) -> socket.socket:
         if self._socket is None:
             self._socket = _connect(self._paths, self._timeout)
-            _send(self._socket, self._reader.begin())
-            while not self._reader.begun:
-                self._reader.feed(_receive(self._socket))
+            try:
+                _send(self._socket, self._reader.begin())
+                while not self._reader.begun:
+                    self._reader.feed(_receive(self._socket))
+            except BaseException:
+                self.close()
+                raise
             self._socket.settimeout(None)
         return self._socket

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
+_CLOSED = "the daemon closed the connection"
 LARGEST_ANSWER = 1 << 28
 """Bytes of an answer, which is as much as the daemon's models can have in all their outputs."""
 CHUNK = 1 << 18
@@ -77,28 +78,31 @@ class Conversation:
         return [b"".join(parts)] if len(begin) + length <= SMALL else parts
 
     def take(self, data: bytes) -> Iterator[Head | Buffer | End]:
-        """Return what these bytes have; none mean that the other end closed. ``UnreadableError``."""
+        """Return what these bytes have; none mean that the other end closed. ``LimpetError``."""
         with reading("an answer of the daemon"):
             self._http.receive_data(data)
-        while True:
-            with reading("an answer of the daemon"):
-                event = self._http.next_event()
+        while (event := self._next(closed=not data)) not in (h11.NEED_DATA, h11.PAUSED):
             if isinstance(event, h11.Response):
-                yield Head(
-                    event.status_code, {name.decode(): value.decode("latin-1") for name, value in event.headers}
-                )
+                yield Head(event.status_code, {name.decode(): value.decode() for name, value in event.headers})
             elif isinstance(event, h11.Data):
                 yield event.data
             elif isinstance(event, h11.EndOfMessage):
                 yield self._end()
                 return
             elif isinstance(event, h11.ConnectionClosed):
-                raise UnavailableError("the daemon closed the connection")
-            elif event is h11.NEED_DATA:
-                return
+                raise UnavailableError(_CLOSED)
+
+    def _next(self, *, closed: bool) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
+        try:
+            return self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            if closed:
+                raise UnavailableError(_CLOSED) from error
+            raise UnreadableError(f"an answer of the daemon could not be read: {error}") from error
 
     def _end(self) -> End:
-        reusable = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+        done = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+        reusable = done and not self._http.trailing_data[0]
         if reusable:
             self._http.start_next_cycle()
         return End(reusable=reusable)

@@ -5,21 +5,27 @@ from __future__ import annotations
 import mmap
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 _FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is on Linux
+_MODE = 0o660
+"""The owner is this program's user, and the group is the daemon's."""
 
 
 class Region:
     """A file of shared memory that is mapped. ``name`` is what the daemon calls it, ``key`` its path."""
 
-    def __init__(self, size: int) -> None:
-        """Make one. ``OSError`` if this machine has no such memory, or not enough."""
+    def __init__(self, size: int, group: int) -> None:
+        """Make one that a group can open, too. ``OSError`` if this machine has no such memory, or not enough."""
         self.size = size
         self.name = f"limpet-client-{os.getpid()}-{secrets.token_hex(8)}"
         self.key = f"/{self.name}"
         descriptor = os.open(_FOLDER / self.name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
+            with suppress(PermissionError):  # not a member: the daemon must be the same user, or root
+                os.fchown(descriptor, -1, group)
+                os.fchmod(descriptor, _MODE)
             os.posix_fallocate(descriptor, 0, size)
             self._map = mmap.mmap(descriptor, size)
         except BaseException:
