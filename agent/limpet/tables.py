@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
 
 from limpet.contracts.fields import Count, Positive, Share
 from limpet.contracts.updates import UpdateWindow
+
+if TYPE_CHECKING:
+    from limpet.updates.address import Address
 
 
 class TrustTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -80,6 +83,26 @@ class OtlpTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     headers_file: Path | None = None
     """File with a header a line, as `Authorization: Bearer ...`. A bare name is one of systemd's credentials.
     Default: none. Example: `"otlp-headers"`."""
+
+    def __post_init__(self) -> None:
+        at = self.address
+        if self.headers_file is not None and at.scheme == "http" and not at.is_local:
+            raise ValueError(
+                "headers_file holds secrets, so url must begin with `https://` or lead to this device"
+            )
+
+    @property
+    def address(self) -> Address:
+        """What ``url`` leads to. ``ValueError`` says what is wrong with it."""
+        from limpet.updates import address  # only where it is used: the idle daemon needs none of it
+
+        try:
+            found = address.parse(self.url)
+        except ValueError as error:
+            raise ValueError(f'url "{self.url}": {error}') from error
+        if "?" in self.url:
+            raise ValueError(f'url "{self.url}": leave out what follows the "?"')
+        return found
 
 
 class ApiTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
 
 from limpet.contracts.needs import Endpoint
 from limpet.device import logs
@@ -20,6 +19,7 @@ from limpet.gateway import addresses, files
 from limpet.gateway.app import app
 from limpet.gateway.context import Context
 from limpet.gateway.credentials import Credentials
+from limpet.gateway.exporting import open_exporter
 from limpet.gateway.feed import Feed
 from limpet.gateway.guard import Guard, Limits
 from limpet.gateway.hosts import names_of
@@ -35,11 +35,10 @@ from limpet.wire.gateway_records import LARGEST_TO_GATEWAY, Begin, Listening, To
 if TYPE_CHECKING:
     import ssl
 
+    from limpet.gateway.otlp.export import Exporter
     from limpet.tables import ApiTable
 
 log = logging.getLogger(__name__)
-
-_PORTS = {"http": 80, "https": 443}
 
 
 class Opened(NamedTuple):
@@ -49,6 +48,7 @@ class Opened(NamedTuple):
     credentials: Credentials
     tls: ssl.SSLContext | None
     pem: files.Pem | None
+    exporter: Exporter | None
 
 
 def main(parent: str, fd: str) -> None:
@@ -86,19 +86,14 @@ def open_all(begin: Begin) -> Opened:
     found = [addresses.listen(address) for address in table.listen]
     if begin.socket is not None:
         found.append(addresses.listen_at_path(begin.socket))
-    return Opened(found, credentials, settings, pem)
+    return Opened(found, credentials, settings, pem, open_exporter(begin))
 
 
 def permissions(table: ApiTable) -> Permissions:
     """Return what the gateway may do in its sandbox."""
-    read, endpoints = set(), set()
-    if table.otlp is not None:
-        url = urlsplit(table.otlp.url)
-        endpoints.add(Endpoint(url.hostname or "", url.port or _PORTS.get(url.scheme, 0)))
-        read |= {path.resolve() for path in (table.otlp.ca_file, table.otlp.headers_file) if path}
+    collector = table.otlp.address if table.otlp is not None else None
     return Permissions(
-        read=frozenset(read),
-        endpoints=frozenset(endpoints),
+        endpoints=frozenset([Endpoint(collector.host.strip("[]"), collector.port)] if collector else []),
         accepts=True,
         listens=frozenset(addresses.split(address)[1] for address in table.grpc),
         shared_memory=True,
@@ -115,4 +110,4 @@ async def _run(channel: Channel[ToGateway], begin: Begin, opened: Opened) -> Non
     for each in opened.sockets:
         server.serve(each)
     link.say(Listening(addresses=[addresses.shown(each) for each in opened.sockets]))
-    await asyncio.Event().wait()
+    await (opened.exporter.run(link) if opened.exporter else asyncio.Event().wait())

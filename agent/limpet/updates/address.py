@@ -40,6 +40,16 @@ class Address(NamedTuple):
         """Scheme, host and port."""
         return self.scheme, self.host, self.port
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is an address of this device's own, of loopback."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
 
 def parse(url: str) -> Address:
     """Return what a URL leads to. ``ValueError`` says what is wrong with it."""

@@ -1,0 +1,1 @@
+"""Metrics and traces for an OpenTelemetry collector. Imported only if `otlp` is configured."""

@@ -1,0 +1,153 @@
+"""Exports the figures every so often, and the ways of windows as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from time import time_ns
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from limpet.backoff import Backoff
+from limpet.errors import LimpetError, TransportError
+from limpet.gateway.metric_families import families
+from limpet.gateway.otlp.collector import Collector
+from limpet.gateway.otlp.requests import Machine, Period, metrics_request, resource, trace_request
+from limpet.wire.border import cleaned
+from limpet.wire.gateway_records import Figures, GetFigures, GetTraces, Traces
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from google.protobuf.message import Message
+
+    from limpet.contracts.messages import Origin
+    from limpet.gateway.link import SupervisorLink
+    from limpet.tables import OtlpTable
+    from limpet.wire.gateway_records import TracedWindow
+
+log = logging.getLogger(__name__)
+
+A = TypeVar("A", bound="Message")
+
+TRACE_INTERVAL = 5.0
+"""Seconds between two exports of traces at most."""
+LONGEST = 40.0
+"""Seconds after which a request is given up, even if the collector sends a byte now and then."""
+MOST_TRACES = 1000
+"""Traces that wait for a collector that is away. Beyond, the oldest are dropped."""
+PAUSES = Backoff(TRACE_INTERVAL, 60.0)
+STEADY_NS = 1_000_000_000
+"""By how much the start of the supervisor may seem to move, as the wall clock is corrected a little."""
+
+
+class Exporter:
+    """Metrics and traces for one collector. Make it before the sandbox is entered: files are read."""
+
+    def __init__(self, table: OtlpTable, origin: Origin) -> None:
+        """``OSError`` or ``UnreadableError`` if a file cannot be read."""
+        self._table = table
+        self._collector = Collector(table)
+        machine = os.uname()
+        self._resource = resource(origin, Machine(machine.nodename, machine.machine))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="otlp")
+        self._lock = asyncio.Lock()
+        self._sending: asyncio.Future[Any] | None = None
+        self._began = 0
+        self._waiting: deque[TracedWindow] = deque()
+        self._dropped = 0
+
+    async def run(self, supervisor: SupervisorLink) -> None:
+        """Export until it is cancelled."""
+        jobs = [_repeat("metrics", self._table.interval, lambda: self._export_metrics(supervisor))]
+        if self._table.traces:
+            interval = min(self._table.interval, TRACE_INTERVAL)
+            jobs.append(_repeat("traces", interval, lambda: self._export_traces(supervisor)))
+        await asyncio.gather(*jobs)
+
+    async def _export_metrics(self, supervisor: SupervisorLink) -> None:
+        figures = await supervisor.ask(GetFigures, Figures)
+        period = Period(self._steady(round(figures.started * 1e9)), time_ns())
+        request = metrics_request(families(figures), period, self._resource)
+        answer = await self._send("/v1/metrics", request, ExportMetricsServiceResponse)
+        _report_rejected("metrics", answer.partial_success.rejected_data_points, answer)
+
+    def _steady(self, began: int) -> int:
+        """Return when the supervisor started. It stays the same unless the clock was set: counters begin there."""
+        if abs(began - self._began) > STEADY_NS:
+            self._began = began
+        return self._began
+
+    async def _export_traces(self, supervisor: SupervisorLink) -> None:
+        taken = await supervisor.ask(GetTraces, Traces)
+        self._keep(taken)
+        if not self._waiting:
+            return
+        windows = list(self._waiting)
+        try:
+            answer = await self._send(
+                "/v1/traces", trace_request(windows, self._resource), ExportTraceServiceResponse
+            )
+        except TransportError:
+            raise
+        except LimpetError:
+            self._forget(len(windows))
+            raise
+        self._forget(len(windows))
+        _report_rejected("traces", answer.partial_success.rejected_spans, answer)
+
+    def _keep(self, taken: Traces) -> None:
+        self._waiting.extend(taken.windows)
+        surplus = max(len(self._waiting) - MOST_TRACES, 0)
+        self._forget(surplus)
+        if taken.missed + surplus:
+            self._dropped += taken.missed + surplus
+            log.warning("OTLP: %d traces were dropped so far, as the collector does not take them", self._dropped)
+
+    def _forget(self, count: int) -> None:
+        for _ in range(count):
+            self._waiting.popleft()
+
+    async def _send(self, path: str, request: Message, answer: type[A]) -> A:
+        async with self._lock:
+            if self._sending is not None and not self._sending.done():
+                raise TransportError("the collector has not answered the request before")
+            loop = asyncio.get_running_loop()
+            sending = loop.run_in_executor(self._thread, self._collector.send, path, request, answer)
+            self._sending = sending
+            try:
+                return await asyncio.wait_for(asyncio.shield(sending), LONGEST)
+            except asyncio.TimeoutError as error:
+                raise TransportError(f"the collector does not answer within {LONGEST:g} s") from error
+
+
+async def _repeat(what: str, interval: float, export: Callable[[], Awaitable[None]]) -> None:
+    """Export every so many seconds, and less often while that fails. The first failure in a row is logged."""
+    failures = 0
+    while True:
+        try:
+            await export()
+        except LimpetError as error:
+            failures += 1
+            if failures == 1:
+                log.warning("OTLP: %s could not be exported: %s", what, error)
+        else:
+            if failures:
+                log.info("OTLP: %s are exported again", what)
+            failures = 0
+        await asyncio.sleep(max(interval, PAUSES.pause(failures) if failures else 0.0))
+
+
+def _report_rejected(what: str, count: int, answer: Any) -> None:
+    if count:
+        log.warning(
+            "OTLP: the collector rejected %d of the %s: %s",
+            count,
+            what,
+            cleaned(answer.partial_success.error_message),
+        )
