@@ -34,7 +34,7 @@ def app(context: Context) -> ASGIApp:
             *stream_routes.routes(context),
             *recent_routes.routes(context),
             *metrics.routes(context),
-            *open_inference.routes(context),
+            *open_inference.routes(context.open_inference, context.begin.table.request_bytes),
             *openapi.routes(context),
             *page_routes.routes(context),
             *session_routes.routes(context),

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from limpet.errors import LimpetError
 
-Cause: TypeAlias = Literal["invalid", "denied", "unknown", "busy", "failed"]
+Cause: TypeAlias = Literal["invalid", "denied", "unknown", "too large", "busy", "failed"]
 """``invalid``: the request is wrong. ``denied``: this client may not do that. ``unknown``: there is no such thing.
 ``busy``: another try may help. ``failed``: the model or its process failed."""
 

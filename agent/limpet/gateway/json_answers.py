@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from limpet.contracts.api import Refused
+from limpet.gateway.errors import RequestError
 from limpet.gateway.link import BusyError, NotFoundError
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from starlette.requests import HTTPConnection, Request
     from starlette.types import ExceptionHandler
 
+    from limpet.gateway.errors import Cause
+
 log = logging.getLogger(__name__)
 
 Q = TypeVar("Q", bound=msgspec.Struct)
@@ -28,6 +31,14 @@ JSON = "application/json"
 _REASONS = {
     404: "this path does not exist; /openapi.json has all paths",
     405: "this path does not have this method; the header Allow has its methods",
+}
+_STATUS: dict[Cause, int] = {
+    "invalid": 400,
+    "denied": 403,
+    "unknown": 404,
+    "too large": 413,
+    "busy": 503,
+    "failed": 500,
 }
 LONGEST_REASON = 300
 """Characters of an error that repeat what the client sent."""
@@ -72,6 +83,11 @@ async def _not_found(_request: Request, error: Exception) -> Response:
     return refusal(404, str(error))
 
 
+async def _not_possible(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return refusal(_STATUS[error.cause], str(error), {"Retry-After": "1"} if error.cause == "busy" else None)
+
+
 async def _bug(request: Request, _error: Exception) -> Response:
     log.error("a bug in the local API, in %s", request.scope.get("endpoint"))
     return refusal(500, "a bug in Limpet; its log says more")
@@ -79,6 +95,7 @@ async def _bug(request: Request, _error: Exception) -> Response:
 
 HANDLERS: Mapping[Any, ExceptionHandler] = {
     HTTPException: _refused,
+    RequestError: _not_possible,
     BusyError: _busy,
     NotFoundError: _not_found,
     Exception: _bug,

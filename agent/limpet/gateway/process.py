@@ -24,6 +24,8 @@ from limpet.gateway.feed import Feed
 from limpet.gateway.guard import Guard, Limits
 from limpet.gateway.hosts import names_of
 from limpet.gateway.link import SupervisorLink
+from limpet.gateway.models import Models
+from limpet.gateway.open_inference.service import OpenInference
 from limpet.gateway.server import Server
 from limpet.isolation import sandbox
 from limpet.isolation.child import die_before_parent, die_with_parent, set_name
@@ -102,8 +104,9 @@ def permissions(table: ApiTable) -> Permissions:
 
 async def _run(channel: Channel[ToGateway], begin: Begin, opened: Opened) -> None:
     link = SupervisorLink(channel, lambda: os._exit(0))
-    context = Context(begin, link, Feed(link), opened.credentials)
     table = begin.table
+    protocol = OpenInference(Models(link, table.request_bytes))
+    context = Context(begin, link, Feed(link), opened.credentials, protocol)
     limits = Limits(table.request_bytes, table.requests_per_second, names_of(socket.gethostname(), table.hosts))
     guard = Guard(app(context), opened.credentials, limits)
     server = Server(guard, table.connections, table.request_bytes, opened.tls)

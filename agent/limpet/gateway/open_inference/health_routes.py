@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from limpet.gateway.context import Context
-
 NAME = "limpet"
 EXTENSIONS = (
     "binary_tensor_data",
@@ -35,7 +33,7 @@ class Server(msgspec.Struct):
     extensions: tuple[str, ...] = EXTENSIONS
 
 
-def routes(_context: Context) -> list[BaseRoute]:
+def routes() -> list[BaseRoute]:
     """Return the routes of this module."""
 
     async def alive(_request: Request) -> Response:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from limpet.gateway.model_channel import PATIENCE
+
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
 
@@ -34,7 +36,8 @@ class Wanted(NamedTuple):
 class InferRequest(NamedTuple):
     """One request. ``version``: empty for the one that runs. ``outputs``: empty for all.
 
-    ``real``: quantized outputs are wanted as ``FP32``.
+    ``real``: quantized outputs are wanted as ``FP32``. ``uid``: of the client, if the kernel says so; regions
+    are those of this user. ``patience``: seconds to wait for the model.
     """
 
     model: str
@@ -43,6 +46,8 @@ class InferRequest(NamedTuple):
     inputs: list[Input]
     outputs: list[Wanted]
     real: bool = False
+    uid: int | None = None
+    patience: float = PATIENCE
 
 
 class Output(NamedTuple):

@@ -1,0 +1,279 @@
+"""The direct channel to one model's process: requests go out, outputs come into the memory that both share.
+
+The process runs a model from outside, so it may have been taken over. What it says is checked against
+what was wanted. If it is wrong, the channel ends, and its requests fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+from collections import deque
+from contextlib import suppress
+from itertools import count
+from math import prod
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from limpet.errors import UnreadableError
+from limpet.gateway.errors import RequestError
+from limpet.gateway.spans import Span, Spans
+from limpet.wire.border import cleaned
+from limpet.wire.channel import Channel
+from limpet.wire.guest_records import (
+    LARGEST,
+    MOST_WAITING,
+    Attach,
+    FromGuest,
+    Infer,
+    Inferred,
+    Placed,
+    Refused,
+    Serving,
+)
+from limpet.wire.memory_file import anonymous_file, seal
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+OPENING = 30.0
+"""Seconds in which the model's process must say what it serves."""
+PATIENCE = 60.0
+"""Seconds to wait for outputs."""
+REAL = "<f4"
+"""How real values of a quantized tensor are stored."""
+MOST_UNSENT = 4 * LARGEST
+"""Bytes that may wait for a process that does not read."""
+
+
+class _Running(NamedTuple):
+    """A request that the process has. ``answer`` is done before, if its client is gone."""
+
+    span: Span
+    answer: asyncio.Future[Inferred]
+
+
+class ModelChannel:
+    """One model. ``ended`` is called once, when the channel cannot be used any more."""
+
+    def __init__(
+        self,
+        channel: Channel[FromGuest],
+        serving: Serving,
+        memory: mmap.mmap,
+        ended: Callable[[ModelChannel], None],
+    ) -> None:
+        self.serving = serving
+        self.memory = memoryview(memory)
+        self.last_used = monotonic()
+        self._channel = channel
+        self._ended = ended
+        self._spans = Spans(len(memory))
+        self._numbers = count(1)
+        self._running: dict[int, _Running] = {}
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._unsent = bytearray()
+        self._open = True
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(channel.fileno(), self._read)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request uses it."""
+        return not self._spans and not self._waiting
+
+    async def take(self, size: int) -> Span:
+        """Return a part of the memory for one request, until ``give_back``. ``RequestError`` if there is none."""
+        self.last_used = monotonic()
+        if size > self._spans.size:
+            raise RequestError(
+                "invalid",
+                f"the tensors of a request take {size} bytes; this model has {self._spans.size} for them",
+            )
+        if len(self._running) + len(self._waiting) >= MOST_WAITING:
+            raise self._busy(f"{MOST_WAITING} requests wait for it already")
+        span = None if self._waiting else self._spans.take(size)
+        while span is None:
+            await self._free()
+            span = self._spans.take(size)
+        return span
+
+    async def _free(self) -> None:
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append(future)
+        try:
+            await future
+        finally:
+            with suppress(ValueError):
+                self._waiting.remove(future)
+
+    def give_back(self, span: Span) -> None:
+        """Free a part of the memory. If the process still writes there, it is free once it has answered."""
+        if not any(running.span is span for running in self._running.values()):
+            self._release(span)
+
+    def _release(self, span: Span) -> None:
+        self._spans.give_back(span)
+        self.last_used = monotonic()
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+                break
+
+    async def run(
+        self, span: Span, inputs: Sequence[Placed], outputs: Span, *, real: bool, patience: float = PATIENCE
+    ) -> Inferred:
+        """Have the model run on inputs in the memory. Outputs are put into ``outputs``, a part of ``span``.
+
+        ``RequestError`` if the model refuses, is busy, or is gone.
+        """
+        if not self._open:
+            raise self._busy("its process ended")
+        number = next(self._numbers)
+        answer: asyncio.Future[Inferred] = self._loop.create_future()
+        self._running[number] = _Running(span, answer)
+        self._send(Infer(number, list(inputs), outputs.offset, outputs.size, real))
+        timer = self._loop.call_later(patience, self._fail, answer, f"it did not answer within {patience:g} s")
+        try:
+            inferred = await answer
+        finally:
+            timer.cancel()
+        if inferred.problem:
+            raise RequestError("busy" if inferred.busy else "failed", cleaned(inferred.problem))
+        return inferred
+
+    def _fail(self, future: asyncio.Future[Any], reason: str) -> None:
+        if not future.done():
+            future.set_exception(self._busy(reason))
+
+    def _busy(self, reason: str) -> RequestError:
+        return RequestError("busy", f'model "{self.serving.model}" cannot be used now: {reason}; try again')
+
+    def _send(self, record: Infer) -> None:
+        data = self._channel.encode(record)
+        if self._unsent:
+            self._unsent += data
+        else:
+            with suppress(BlockingIOError, OSError):  # a process that is gone shows when it is read from
+                data = data[self._channel.socket.send(data) :]
+            if data:
+                self._unsent += data
+                self._loop.add_writer(self._channel.fileno(), self._write)
+        if len(self._unsent) > MOST_UNSENT:
+            self.close("it does not read")
+
+    def _write(self) -> None:
+        with suppress(OSError):
+            del self._unsent[: self._channel.socket.send(self._unsent)]
+        if not self._unsent:
+            self._loop.remove_writer(self._channel.fileno())
+
+    def _read(self) -> None:
+        try:
+            for record in self._channel.receive():
+                self._take(record)
+        except EOFError:
+            self.close("its process ended")
+        except (UnreadableError, OSError) as error:
+            self.close(f"its process is damaged: {cleaned(str(error), 200)}")
+
+    def _take(self, record: FromGuest) -> None:
+        if not isinstance(record, Inferred) or record.number not in self._running:
+            raise UnreadableError("it sent an answer that belongs to no request")
+        running = self._running[record.number]
+        if not record.problem:
+            check(record, self.serving, running.span)
+        del self._running[record.number]
+        if running.answer.done():
+            self._release(running.span)
+        else:
+            running.answer.set_result(record)
+
+    def close(self, reason: str) -> None:
+        """End the channel. Requests that run or wait fail for this reason, and may be tried again."""
+        if not self._open:
+            return
+        self._open = False
+        self._loop.remove_reader(self._channel.fileno())
+        self._loop.remove_writer(self._channel.fileno())
+        self._channel.close()
+        for running in self._running.values():
+            self._fail(running.answer, reason)
+        for waiting in self._waiting:
+            self._fail(waiting, reason)
+        self._running.clear()
+        self._ended(self)
+
+
+def check(inferred: Inferred, serving: Serving, within: Span) -> None:
+    """See that outputs are those of the model, and within the request's memory. ``UnreadableError``."""
+    if len(inferred.outputs) != len(serving.outputs):
+        raise UnreadableError(f"it sent {len(inferred.outputs)} outputs; the model has {len(serving.outputs)}")
+    for placed, facts in zip(inferred.outputs, serving.outputs, strict=True):
+        if placed.dtype != facts.dtype and not (facts.scale and placed.dtype == REAL):
+            raise UnreadableError(f"it sent an output of {placed.dtype}; the model has {facts.dtype}")
+        end = placed.offset + prod(placed.shape) * item_size(placed.dtype)
+        if not (within.offset <= placed.offset and end <= within.offset + within.size):
+            raise UnreadableError("it put an output where it may not")
+
+
+def item_size(dtype: str) -> int:
+    """Return the bytes of an element."""
+    return int(dtype[2:])
+
+
+async def attached(
+    end: socket.socket, memory_size: Callable[[Serving], int], ended: Callable[[ModelChannel], None]
+) -> ModelChannel:
+    """Return the channel on a socket to a model's process, once that has said what it serves.
+
+    ``memory_size`` says how much memory the two share. ``RequestError`` if the process does not serve.
+    """
+    end.setblocking(False)
+    channel: Channel[FromGuest] = Channel(end, FromGuest, largest=LARGEST)
+    try:
+        serving = await asyncio.wait_for(_serving(channel), OPENING)
+        memory = _share(channel, memory_size(serving))
+    except asyncio.TimeoutError:
+        channel.close()
+        raise RequestError("busy", f"the model was not ready within {OPENING:g} s; try again") from None
+    except (EOFError, UnreadableError, OSError) as error:
+        channel.close()
+        raise RequestError("busy", f"the model's process ended: {cleaned(str(error), 200)}; try again") from error
+    except BaseException:
+        channel.close()
+        raise
+    return ModelChannel(channel, serving, memory, ended)
+
+
+async def _serving(channel: Channel[FromGuest]) -> Serving:
+    loop = asyncio.get_running_loop()
+    while True:
+        ready: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(channel.fileno(), _wake, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_reader(channel.fileno())
+        for record in channel.receive():
+            if isinstance(record, Serving):
+                return record
+            if isinstance(record, Refused):
+                raise RequestError("busy" if record.busy else "failed", cleaned(record.problem))
+            raise UnreadableError("it did not begin with what it serves")
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _share(channel: Channel[FromGuest], size: int) -> mmap.mmap:
+    """Make memory of this size, and send it to the model's process."""
+    with anonymous_file() as file:
+        file.truncate(size)
+        seal(file)
+        memory = mmap.mmap(file.fileno(), size)
+        channel.send(Attach(size), (file.fileno(),))
+    return memory

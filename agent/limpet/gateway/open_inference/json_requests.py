@@ -1,0 +1,194 @@
+"""Requests of inference over HTTP: JSON, and after it the tensors that are binary. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from limpet.errors import UnreadableError
+from limpet.gateway.errors import RequestError
+from limpet.gateway.model_channel import PATIENCE
+from limpet.gateway.open_inference.messages import Bytes, InferAnswer, InferRequest, Input, Region, Wanted
+from limpet.gateway.open_inference.tensors import pack, unpack
+from limpet.untrusted import reading
+from limpet.wire.guest_records import MOST_DIMENSIONS, MOST_TENSORS
+
+Size: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 40)]
+Shape: TypeAlias = Annotated[list[Size], Meta(max_length=MOST_DIMENSIONS)]
+TensorName: TypeAlias = Annotated[str, Meta(max_length=1000)]
+Shared: TypeAlias = Annotated[str, Meta(max_length=255)]
+
+
+class InputParameters(msgspec.Struct, frozen=True):
+    """``binary_data_size``: bytes of the tensor after the JSON. The others say where in shared memory it is."""
+
+    binary_data_size: Size | None = None
+    shared_memory_region: Shared | None = None
+    shared_memory_byte_size: Size = 0
+    shared_memory_offset: Size = 0
+
+
+class OutputParameters(msgspec.Struct, frozen=True):
+    """``binary_data``: whether the tensor comes after the JSON. The others say where in shared memory it goes."""
+
+    binary_data: bool | None = None
+    classification: int = 0
+    shared_memory_region: Shared | None = None
+    shared_memory_byte_size: Size = 0
+    shared_memory_offset: Size = 0
+
+
+class RequestParameters(msgspec.Struct, frozen=True):
+    """``binary_data_output``: whether all outputs come after the JSON, unless they say otherwise.
+
+    ``real``: quantized outputs are wanted as ``FP32``. ``timeout``: µs to wait for the model.
+    """
+
+    binary_data_output: bool = False
+    real: bool = False
+    timeout: Annotated[int, Meta(ge=0)] = 0
+    sequence_id: int | str = 0
+
+
+class JsonInput(msgspec.Struct):
+    """An input. ``data``: numbers row by row, flat or in lists of lists; not there if it is elsewhere."""
+
+    name: TensorName
+    datatype: Annotated[str, Meta(max_length=16)]
+    shape: Shape
+    parameters: InputParameters = InputParameters()
+    data: list[Any] | None = None
+
+
+class JsonOutput(msgspec.Struct):
+    """An output that is wanted."""
+
+    name: TensorName
+    parameters: OutputParameters = OutputParameters()
+
+
+class JsonRequest(msgspec.Struct):
+    """The body of a request, or its begin."""
+
+    inputs: Annotated[list[JsonInput], Meta(max_length=MOST_TENSORS)]
+    outputs: Annotated[list[JsonOutput], Meta(max_length=MOST_TENSORS)] = []
+    id: Annotated[str, Meta(max_length=1000)] = ""
+    parameters: RequestParameters = RequestParameters()
+
+
+class AnswerParameters(msgspec.Struct, omit_defaults=True):
+    """Where an output is, if it is not in ``data``."""
+
+    binary_data_size: int | None = None
+    shared_memory_region: str | None = None
+    shared_memory_byte_size: int | None = None
+    shared_memory_offset: int | None = None
+
+
+class JsonAnswerOutput(msgspec.Struct, omit_defaults=True):
+    """An output of a model."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: AnswerParameters | None = None
+    data: list[Any] | None = None
+
+
+class JsonAnswer(msgspec.Struct, omit_defaults=True):
+    """The body of an answer, or its begin."""
+
+    model_name: str
+    model_version: str
+    outputs: list[JsonAnswerOutput]
+    id: str = ""
+
+
+_DECODER = msgspec.json.Decoder(JsonRequest)
+_ENCODER = msgspec.json.Encoder()
+
+
+def decoded(body: Bytes, header_length: str | None) -> tuple[JsonRequest, memoryview]:
+    """Return the JSON of a body, and what follows it. ``header_length``: of the header that says where it ends."""
+    view = memoryview(body)
+    end = len(view)
+    if header_length is not None:
+        if not (header_length.isascii() and header_length.isdecimal() and int(header_length[:20]) <= end):
+            raise RequestError(
+                "invalid", f"Inference-Header-Content-Length must be a number, 0 to {end}, the length of the body"
+            )
+        end = int(header_length)
+    try:
+        with reading("the body"):
+            return _DECODER.decode(view[:end]), view[end:]
+    except UnreadableError as error:
+        raise RequestError("invalid", str(error)) from error
+
+
+def request(model: str, version: str, uid: int | None, body: JsonRequest, binary: memoryview) -> InferRequest:
+    """Return a request without HTTP. ``RequestError`` if its parts do not fit."""
+    inputs = []
+    for one in body.inputs:
+        content, binary = _content(one, binary)
+        inputs.append(Input(one.name, one.datatype, one.shape, content))
+    if binary:
+        raise RequestError("invalid", f"{len(binary)} bytes follow the JSON that no input claims")
+    if body.parameters.sequence_id not in (0, ""):
+        raise RequestError("invalid", "sequences are not supported: each request begins with a fresh state")
+    outputs = [Wanted(one.name, _region(one)) for one in body.outputs]
+    patience = min(body.parameters.timeout / 1e6 or PATIENCE, PATIENCE)
+    return InferRequest(model, version, body.id, inputs, outputs, body.parameters.real, uid, patience)
+
+
+def _content(one: JsonInput, binary: memoryview) -> tuple[Bytes | Region, memoryview]:
+    """Return the tensor of an input, and what of the binary part is left."""
+    parameters = one.parameters
+    if parameters.shared_memory_region is not None:
+        region = Region(
+            parameters.shared_memory_region, parameters.shared_memory_offset, parameters.shared_memory_byte_size
+        )
+        return region, binary
+    size = parameters.binary_data_size
+    if size is not None:
+        if size > len(binary):
+            raise RequestError(
+                "invalid", f'input "{one.name}" claims {size} bytes after the JSON; {len(binary)} are left'
+            )
+        return binary[:size], binary[size:]
+    if one.data is None:
+        raise RequestError("invalid", f'input "{one.name}" has no data')
+    return pack(one.datatype, one.data, one.name), binary
+
+
+def _region(one: JsonOutput) -> Region | None:
+    parameters = one.parameters
+    if parameters.classification:
+        raise RequestError("invalid", f'output "{one.name}": the classification extension is not supported')
+    if parameters.shared_memory_region is None:
+        return None
+    return Region(
+        parameters.shared_memory_region, parameters.shared_memory_offset, parameters.shared_memory_byte_size
+    )
+
+
+def encoded(answer: InferAnswer, body: JsonRequest) -> tuple[bytes, int | None]:
+    """Return the body of an answer, and how long its JSON is, if something follows it."""
+    binary_names = {one.name: one.parameters.binary_data for one in body.outputs}
+    every = body.parameters.binary_data_output
+    outputs, binary = [], []
+    for output in answer.outputs:
+        found = JsonAnswerOutput(output.name, output.datatype, output.shape)
+        if output.content is None:
+            assert output.region is not None
+            name, offset, size = output.region
+            found.parameters = AnswerParameters(None, name, size, offset or None)
+        elif every if (wanted := binary_names.get(output.name)) is None else wanted:
+            found.parameters = AnswerParameters(len(output.content))
+            binary.append(output.content)
+        else:
+            found.data = unpack(output.datatype, output.content, output.name)
+        outputs.append(found)
+    head = _ENCODER.encode(JsonAnswer(answer.model, answer.version, outputs, answer.id))
+    return (b"".join([head, *binary]), len(head)) if binary else (head, None)

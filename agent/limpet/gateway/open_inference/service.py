@@ -1,0 +1,129 @@
+"""What the protocol's requests do, over REST and gRPC."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns, time_ns
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from limpet.gateway.errors import RequestError
+from limpet.gateway.model_channel import item_size
+from limpet.gateway.open_inference.messages import InferAnswer, Output, Region
+from limpet.gateway.open_inference.planning import form, plan
+from limpet.gateway.open_inference.shared_memory import SharedMemory
+from limpet.gateway.open_inference.statistics import ModelStatistics
+from limpet.gateway.open_inference.tensors import DATATYPES
+from limpet.gateway.spans import Span
+from limpet.wire.guest_records import Placed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from limpet.gateway.model_channel import ModelChannel
+    from limpet.gateway.models import Models
+    from limpet.gateway.open_inference.messages import InferRequest
+    from limpet.gateway.open_inference.planning import ModelForm, Plan
+    from limpet.wire.gateway_records import ServedModel
+    from limpet.wire.guest_records import Inferred, Serving
+
+
+class OpenInference:
+    """The protocol. ``statistics``: by name and version of a model. ``shared``: memory that clients registered."""
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+        self.shared = SharedMemory()
+        self.statistics: dict[tuple[str, str], ModelStatistics] = {}
+        self._forms: WeakKeyDictionary[ModelChannel, ModelForm] = WeakKeyDictionary()
+
+    async def infer(self, request: InferRequest) -> InferAnswer:
+        """Run a model. ``RequestError`` says why not."""
+        begin = perf_counter_ns()
+        channel = await self.models.channel(request.model, version_number(request.version))
+        version = str(channel.serving.version)
+        counted = self._statistics(request.model, version)
+        try:
+            model = self._form(channel)
+            planned = plan(channel.serving, model, request)
+            span = await channel.take(planned.inputs_size + planned.outputs_size)
+            try:
+                inferred = await self._run(channel, planned, span, request)
+                outputs = self._outputs(channel, model, planned, inferred, request.uid)
+            finally:
+                channel.give_back(span)
+        except RequestError:
+            counted.fail.add(perf_counter_ns() - begin)
+            raise
+        counted.add(inferred, planned.rows, perf_counter_ns() - begin, time_ns() // 1_000_000)
+        return InferAnswer(request.model, version, request.id, outputs)
+
+    async def _run(self, channel: ModelChannel, planned: Plan, span: Span, request: InferRequest) -> Inferred:
+        placed = []
+        for part in planned.parts:
+            begin = span.offset + part.offset
+            target = channel.memory[begin : begin + part.size]
+            if isinstance(part.content, Region):
+                self.shared.read(request.uid, part.content, target)
+            else:
+                target[:] = part.content
+            placed.append(Placed(part.dtype, part.shape, begin))
+        room = Span(span.offset + planned.inputs_size, planned.outputs_size)
+        return await channel.run(span, placed, room, real=request.real, patience=request.patience)
+
+    def _outputs(
+        self, channel: ModelChannel, model: ModelForm, planned: Plan, inferred: Inferred, uid: int | None
+    ) -> list[Output]:
+        found = []
+        for index, region in planned.outputs:
+            placed = inferred.outputs[index]
+            size = item_size(placed.dtype)
+            for dimension in placed.shape:
+                size *= dimension
+            view = channel.memory[placed.offset : placed.offset + size]
+            name, datatype = model.outputs[index].name, DATATYPES[placed.dtype]
+            if region is None:
+                found.append(Output(name, datatype, placed.shape, bytes(view)))
+            else:
+                self.shared.write(uid, region, view)
+                where = Region(region.name, region.offset, size)
+                found.append(Output(name, datatype, placed.shape, None, where))
+        return found
+
+    async def describe(self, name: str, version: str) -> tuple[Serving, ModelForm]:
+        """Return what a model is, and its tensors. ``RequestError`` if it is not there or not ready."""
+        channel = await self.models.channel(name, version_number(version))
+        return channel.serving, self._form(channel)
+
+    async def versions(self, name: str) -> list[str]:
+        """Return the versions of a model that can be used now."""
+        return [str(one.version) for one in await self.models.listed() if one.name == name and one.ready]
+
+    async def ready(self, name: str, version: str) -> bool:
+        """Whether a model can be used now. ``RequestError`` ``unknown`` if it does not exist."""
+        return (await self.models.find(name, version_number(version))).ready
+
+    async def index(self) -> Sequence[ServedModel]:
+        """Return all models that clients can use or load."""
+        return await self.models.listed()
+
+    def _form(self, channel: ModelChannel) -> ModelForm:
+        found = self._forms.get(channel)
+        if found is None:
+            found = self._forms[channel] = form(channel.serving)
+        return found
+
+    def _statistics(self, name: str, version: str) -> ModelStatistics:
+        key = (name, version)
+        found = self.statistics.get(key)
+        if found is None:
+            found = self.statistics[key] = ModelStatistics()
+        return found
+
+
+def version_number(version: str) -> int | None:
+    """Return the number of a version, ``None`` for the one that runs. ``RequestError`` if it is no number."""
+    if not version:
+        return None
+    if version.isascii() and version.isdecimal() and len(version) <= 10:
+        return int(version)
+    raise RequestError("unknown", f'version "{version[:20]}" does not exist; a version is a whole number')
