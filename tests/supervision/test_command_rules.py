@@ -137,6 +137,16 @@ def test_more_than_a_burst_is_turned_away_and_logged_once(caplog: pytest.LogCapt
     assert caplog.text.count("too many commands") == 1
 
 
+def test_a_flood_through_one_reporter_takes_nothing_from_another() -> None:
+    desk = Desk()
+    flood = [desk.do("ping") for _ in range(2 * int(AT_ONCE))]
+    assert any(command.error for command in flood)
+    other = Command("ping")
+    desk.commands.take("api", other)
+    desk.commands.tend()
+    assert other.replies[0].ok
+
+
 def test_a_worker_answers_the_command_that_asked_it_and_no_other() -> None:
     desk = Desk()
     first = desk.do("threshold", pipeline="press", value=0.5)

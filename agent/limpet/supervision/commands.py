@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PER_SECOND, AT_ONCE = 2.0, 10.0
-"""Commands that are obeyed per second on average, and in a burst."""
+"""Commands of one reporter, or of the local API, that are obeyed per second on average, and in a burst."""
 
 _ORDERS: dict[type[Request], Literal["install", "promote", "rollback", "cancel"]] = {
     Install: "install",
@@ -139,10 +139,11 @@ class Commands:
         self._wake = wake
         self._record = record
         self._incoming: deque[Received] = deque()
-        self._bucket = Bucket(PER_SECOND, AT_ONCE)
+        self._buckets: dict[str, Bucket] = {}
+        """By reporter, so that none takes another's share."""
         self._waiting: dict[int, tuple[Received, float]] = {}
         self._number = 0
-        self._flooded = False
+        self._flooded: set[str] = set()
 
     def take(self, reporter: str, command: Command) -> None:
         """Have the main thread obey a command. Called by the thread of that reporter."""
@@ -151,11 +152,12 @@ class Commands:
 
     def obey(self, command: Received) -> None:
         """Do a command, and answer it now or when its worker has."""
-        if self._bucket.level(monotonic()) < 1:
+        bucket = self._buckets.setdefault(command.reporter, Bucket(PER_SECOND, AT_ONCE))
+        if bucket.level(monotonic()) < 1:
             self._turn_away(command)
             return
-        self._bucket.spend(1)
-        self._flooded = False
+        bucket.spend(1)
+        self._flooded.discard(command.reporter)
         try:
             request = self._read(command)
             command.pipeline = _pipeline_of(request)
@@ -172,8 +174,8 @@ class Commands:
     def _turn_away(self, command: Received) -> None:
         """Answer that there are too many. That has one line in the log, however many they are."""
         text = f"{TOO_MANY}: {PER_SECOND:g} a second are obeyed"
-        if not self._flooded:
-            self._flooded = True
+        if command.reporter not in self._flooded:
+            self._flooded.add(command.reporter)
             log.warning("command %r: %s", command.name, text)
         self._record(command, text)
         command.command.reply(Reply(device=self._origin.device, command=command.name, ok=False, error=text))

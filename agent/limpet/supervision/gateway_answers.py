@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from limpet.wire.border import cleaned
 from limpet.wire.gateway_records import (
     Done,
     Figures,
@@ -75,7 +76,7 @@ class _Command:
     def __init__(self, obey: Obey, reply: Reply) -> None:
         self.name = obey.name
         self.payload = obey.payload
-        self.answers = obey.sender
+        self.answers = cleaned(obey.sender)
         self._number = obey.number
         self._reply = reply
 
