@@ -22,6 +22,7 @@ from limpet.contracts.messages import (
     DeviceHealth,
     EventMessage,
     InputMessage,
+    LogMessage,
     ModelReported,
     PipelineHealth,
     Reply,
@@ -51,10 +52,11 @@ FILES: dict[str, Any] = {
     "missing-chunks": MissingChunks,
     "manifest": Manifest,
     "input": InputMessage,
+    "log": LogMessage,
     "recordings": Recordings,
     "check": CheckReport,
 }
-"""What the dialect json does not send: the manifest is in a bundle, inputs go to the monitor socket alone.
+"""What the dialect json does not send: the manifest is in a bundle. Inputs and log lines go to the monitor socket.
 
 `limpet check --json` prints ``check``. The first three are how a model gets to a device over MQTT.
 """

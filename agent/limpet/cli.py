@@ -31,11 +31,15 @@ def _launch() -> ForkServerProcess:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     deferred.save_memory()
     from limpet import config  # noqa: F401 - once for both, in memory that they share
-    from limpet.device import logs  # noqa: F401 - once for both, in memory that they share
+    from limpet.device import (
+        log_socket,
+        logs,  # noqa: F401 - once for both, in memory that they share
+    )
     from limpet.fork.launch import ForkServerProcess
     from limpet.wire import (
         channel,  # noqa: F401 - once for both, in memory that they share
         fork_records,  # noqa: F401 - once for both, in memory that they share
     )
 
+    log_socket.create()
     return ForkServerProcess(fork=True)

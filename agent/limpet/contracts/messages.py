@@ -245,6 +245,22 @@ class InputMessage(msgspec.Struct, kw_only=True):
     values: Sequence[Sequence[float | None]]
 
 
+class LogMessage(msgspec.Struct, kw_only=True):
+    """A line of the log, on ``log`` of the monitor socket and of the local API. It never goes to a broker.
+
+    ``process``: the Limpet process that wrote it, such as ``supervisor`` or ``worker imu``. ``logger``: the part
+    of the program. ``left_out``: lines of that process before this one that were too many.
+    """
+
+    device: str
+    time: datetime
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+    process: str
+    logger: str
+    text: str
+    left_out: int = 0
+
+
 class Reply(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The answer to a command, on its response topic: ``result``, or ``error`` where it was not done."""
 

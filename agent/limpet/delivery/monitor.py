@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import deque
 from threading import Lock
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 
 from limpet.contracts.messages import (
     EventMessage,
     InputMessage,
+    LogMessage,
     PipelineHealth,
     PipelineRemoved,
     ResultMessage,
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from limpet.contracts.messages import DeviceHealth, Message, ModelReported
     from limpet.delivery.bus import Bus, Cursor
 
-Shown: TypeAlias = "ResultMessage | EventMessage | PipelineHealth | DeviceHealth | ModelReported | InputMessage"
+Shown: TypeAlias = (
+    "ResultMessage | EventMessage | PipelineHealth | DeviceHealth | ModelReported | InputMessage | LogMessage"
+)
 
-MOST_EVENTS = 8
-"""Events that are remembered for those who watch later."""
+MOST_EVENTS, MOST_LINES = 50, 200
+"""Events, and lines of the log, that are remembered for those who watch later."""
 AT_ONCE = 20_000
 """Messages that are read of the bus at once, which is all that it can hold."""
 
@@ -51,6 +54,8 @@ class Monitor:
         self._newest: dict[str, _Newest] = {}
         self._count = 0
         self._events: deque[EventMessage] = deque(maxlen=MOST_EVENTS)
+        self._lines: deque[LogMessage] = deque(maxlen=MOST_LINES)
+        self._lines_shown = 0
         self._watches: list[Watch] = []
 
     @property
@@ -69,6 +74,12 @@ class Monitor:
             self._count += 1
             self._newest[topic_of(message)] = _Newest(self._count, message)
 
+    def log(self, line: LogMessage) -> None:
+        """Show watchers a line of the log, and remember it for those who come later."""
+        with self._lock:
+            self._lines.append(line)
+            self._lines_shown += 1
+
     def keep(self, sources: Collection[str], pipelines: Collection[str]) -> None:
         """Forget what was shown of sources and pipelines that are gone."""
         topics = {*(f"input/{name}" for name in sources), *(f"health/{name}" for name in pipelines)}
@@ -78,7 +89,9 @@ class Monitor:
     def watch(self) -> Watch:
         """Begin to watch, with the state of everything."""
         before = list(self._events)
-        watch = Watch(self._bus, self._bus.subscribe(), before, self._shown_since, self._end)
+        watch = Watch(
+            self._bus, self._bus.subscribe(), before, _Beside(self._shown_since, self._lines_since), self._end
+        )
         self._watches.append(watch)
         return watch
 
@@ -89,6 +102,18 @@ class Monitor:
         with self._lock:
             return self._count, [one.message for one in self._newest.values() if one.number > number]
 
+    def _lines_since(self, number: int) -> tuple[int, list[LogMessage]]:
+        with self._lock:
+            new = min(self._lines_shown - number, len(self._lines))
+            return self._lines_shown, list(self._lines)[len(self._lines) - new :]
+
+
+class _Beside(NamedTuple):
+    """What is shown beside the bus. Each takes the number that it returned before, and returns what came since."""
+
+    state: Callable[[int], tuple[int, list[Shown]]]
+    lines: Callable[[int], tuple[int, list[LogMessage]]]
+
 
 class Watch:
     """One watcher's place. One thread uses it; ``wake`` is for any thread."""
@@ -98,27 +123,28 @@ class Watch:
         bus: Bus,
         cursor: Cursor,
         before: list[EventMessage],
-        shown_since: Callable[[int], tuple[int, list[Shown]]],
+        beside: _Beside,
         end: Callable[[Watch], None],
     ) -> None:
         self._bus = bus
         self._cursor = cursor
         self._before: list[Shown] = list(before)
-        self._shown_since = shown_since
+        self._beside = beside
         self._end = end
-        self._shown = 0
+        self._shown = self._lines = 0
         self._missed = 0
 
     def read(self) -> list[Shown]:
         """Return what is new, without waiting. The bus keeps none of it for this watcher any longer."""
         messages, self._before = [*self._before, *_visible(self._cursor.read(AT_ONCE))], []
         self._cursor.commit()
-        self._shown, shown = self._shown_since(self._shown)
-        return messages + shown
+        self._shown, shown = self._beside.state(self._shown)
+        self._lines, lines = self._beside.lines(self._lines)
+        return [*messages, *shown, *lines]
 
     def state(self) -> list[Shown]:
         """Return the state of everything again, for a watcher that missed messages."""
-        self._shown, shown = self._shown_since(0)
+        self._shown, shown = self._beside.state(0)
         return [*_visible(self._bus.snapshot()), *shown]
 
     def newly_missed(self) -> int:
@@ -147,6 +173,8 @@ def _visible(messages: Iterable[Message]) -> list[Shown]:
 
 def topic_of(message: Shown) -> str:
     """Return what would follow ``limpet/DEVICE/`` in the topic of a message."""
+    if isinstance(message, LogMessage):
+        return "log"
     return f"input/{message.source}" if isinstance(message, InputMessage) else subtopic(message)
 
 

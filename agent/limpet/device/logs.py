@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 
+from limpet.device import log_socket
 from limpet.device.systemd_journal import ADDRESS, JournalHandler
 
 ERASE = "\r\x1b[2K"
@@ -13,7 +14,10 @@ ERASE = "\r\x1b[2K"
 
 
 def configure(level: str = "INFO") -> None:
-    """Set up the root logger of this process. Under systemd entries go to the journal with their fields."""
+    """Set up the root logger of this process. Under systemd entries go to the journal with their fields.
+
+    A daemon's processes also write to its ``log_socket``.
+    """
     if "JOURNAL_STREAM" in os.environ and os.path.exists(ADDRESS):  # noqa: PTH110 - pathlib takes 3 ms to import
         handler: logging.Handler = JournalHandler()
         handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
@@ -21,6 +25,7 @@ def configure(level: str = "INFO") -> None:
         handler = logging.StreamHandler(sys.stderr)
         erase = ERASE if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else ""
         handler.setFormatter(logging.Formatter(f"{erase}%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
+    further = log_socket.handler()
+    logging.basicConfig(level=level, handlers=[handler] if further is None else [handler, further])
     for library in ("tuf", "securesystemslib"):
         logging.getLogger(library).setLevel(logging.WARNING)  # they log each key that did not sign

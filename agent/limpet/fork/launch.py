@@ -8,6 +8,7 @@ import socket
 import sys
 from contextlib import suppress
 
+from limpet.device import log_socket
 from limpet.fork.command import command
 
 SECRETS = ("CREDENTIALS_DIRECTORY",)
@@ -33,6 +34,7 @@ class ForkServerProcess:
             return pid
         try:
             self.socket.close()
+            log_socket.close_reader()
             os.environ.update(_environment())
             for name in SECRETS:
                 os.environ.pop(name, None)

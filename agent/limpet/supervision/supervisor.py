@@ -8,6 +8,7 @@ again, and ``pipeline_reports`` and ``device_reports`` say how things are.
 from __future__ import annotations
 
 import logging
+import os
 import selectors
 import signal
 from contextlib import ExitStack, contextmanager
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from limpet.delivery.bus import Bus
 from limpet.delivery.deliveries import DeliveryInbox
 from limpet.delivery.reporters import Reporters, inspect
-from limpet.device import directories, host
+from limpet.device import directories, host, log_socket
 from limpet.errors import ConfigError
 from limpet.supervision.auditing import Auditing
 from limpet.supervision.commands import Commands
@@ -32,6 +33,7 @@ from limpet.supervision.guests import Guests
 from limpet.supervision.health import HealthReader, now
 from limpet.supervision.hearing import Hearing
 from limpet.supervision.ledger import Ledger
+from limpet.supervision.log_lines import LogLines
 from limpet.supervision.pictures import Pictures
 from limpet.supervision.pipeline_reports import Outputs, PipelineReports
 from limpet.supervision.planner import Planner
@@ -154,6 +156,9 @@ class Supervisor:
             self._updates.boot(), self._fleet, self._updates, outputs, self._reports, self._showing
         )
         self._commands = self._make_commands(wanted, comparisons)
+        self._log_lines = LogLines(
+            origin, log_socket.reader(), self._process_names, self._showing.monitor.log, self._selector
+        )
         self._recent, self._pictures = RecentResults(), Pictures(self._fleet.ask)
         self._gateway = self._make_gateway(origin, directories.api(wanted.device.state))
         self._device = DeviceReports(
@@ -204,6 +209,10 @@ class Supervisor:
             selector=self._selector,
         )
         return Gateway(around)
+
+    def _process_names(self) -> dict[int, str]:
+        pids = {**self._fleet.pids(), **self._gateway.pids, "supervisor": os.getpid()}
+        return {pid: name for name, pid in pids.items()}
 
     def _known(self) -> Known:
         return Known(
@@ -285,6 +294,7 @@ class Supervisor:
         self._view.close()
         self._gateway.close()
         self._reporters.close()
+        self._log_lines.close()
         self._showing.close()
         self._fleet.close()
         self._journal.close()
@@ -368,6 +378,7 @@ class Supervisor:
         self._planner.govern(self._host)
         self._planner.tend_backups()
         self._showing.tend(self._outputs.ledger.current)
+        self._log_lines.want(wanted=self._showing.monitor.watched or self._recent.wanted)
         self._device.tend()
         self._gateway.tend()
         self._pictures.tend()

@@ -19,6 +19,7 @@ from limpet.contracts.messages import (
     DeviceHealth,
     EventMessage,
     InputMessage,
+    LogMessage,
     ModelReported,
     PipelineHealth,
     ResultMessage,
@@ -33,13 +34,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Content: TypeAlias = (
-    StatusMessage | DeviceHealth | PipelineHealth | ModelReported | EventMessage | InputMessage | ResultMessage
+    StatusMessage
+    | DeviceHealth
+    | PipelineHealth
+    | ModelReported
+    | EventMessage
+    | InputMessage
+    | LogMessage
+    | ResultMessage
 )
 
 LARGEST = 1 << 20
 """Bytes of a message."""
 MOST_DEVICES, MOST_PIPELINES, MOST_SOURCES = 32, 64, 64
-MOST_EVENTS = 50
+MOST_EVENTS, MOST_LINES = 50, 500
+"""Events, and lines of the log, that are kept."""
 HISTORY = 240
 """Values of a curve."""
 MOST_CURVES = 16
@@ -59,7 +68,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _results = msgspec.json.Decoder(ResultMessage | list[ResultMessage])
 _one: dict[type, msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind)
-    for kind in (StatusMessage, DeviceHealth, PipelineHealth, ModelReported, EventMessage, InputMessage)
+    for kind in (
+        StatusMessage,
+        DeviceHealth,
+        PipelineHealth,
+        ModelReported,
+        EventMessage,
+        InputMessage,
+        LogMessage,
+    )
 }
 
 
@@ -164,6 +181,7 @@ class Device:
     sources: dict[str, Source] = field(default_factory=dict)
     events: deque[EventMessage] = field(default_factory=lambda: deque(maxlen=MOST_EVENTS))
     event_count: int = 0
+    lines: deque[LogMessage] = field(default_factory=lambda: deque(maxlen=MOST_LINES))
 
     def source_of(self, pipeline: str) -> Source | None:
         """Return the source that feeds a pipeline, if its values are known."""
@@ -185,10 +203,8 @@ class Device:
             self._begin(message.boot)
         elif isinstance(message, DeviceHealth):
             self.health = message
-        elif isinstance(message, EventMessage):
-            if message not in self.events:  # one comes again after a new connection
-                self.events.append(message)
-                self.event_count += 1
+        elif isinstance(message, EventMessage | LogMessage):
+            self._remember(message)
         elif isinstance(message, InputMessage):
             if name in self.sources or len(self.sources) < MOST_SOURCES:
                 self.sources.setdefault(name, Source(message)).take(message)
@@ -199,6 +215,15 @@ class Device:
                 pipeline.take_health(message)
             else:
                 pipeline.model = message
+
+    def _remember(self, message: EventMessage | LogMessage) -> None:
+        """Keep a message that is not known yet: some come again after a new connection."""
+        if isinstance(message, LogMessage):
+            if message not in self.lines:
+                self.lines.append(message)
+        elif message not in self.events:
+            self.events.append(message)
+            self.event_count += 1
 
     def _begin(self, boot: str) -> None:
         """Forget the counts of the run before, if this is another one."""
@@ -285,7 +310,7 @@ def name_of(message: Content) -> str:
     """Return the pipeline or the source that a message is about."""
     if isinstance(message, InputMessage):
         return message.source
-    return "" if isinstance(message, StatusMessage | DeviceHealth) else message.pipeline
+    return "" if isinstance(message, StatusMessage | DeviceHealth | LogMessage) else message.pipeline
 
 
 def _kind_of(topic: str) -> tuple[type[Content], str]:
@@ -300,7 +325,12 @@ def _kind_of(topic: str) -> tuple[type[Content], str]:
     raise UnreadableError(f"messages on {topic[:80]!r} are not shown")
 
 
-_WHOLE: dict[str, type[Content]] = {"status": StatusMessage, "health": DeviceHealth, "event": EventMessage}
+_WHOLE: dict[str, type[Content]] = {
+    "status": StatusMessage,
+    "health": DeviceHealth,
+    "event": EventMessage,
+    "log": LogMessage,
+}
 _NAMED: dict[str, type[Content]] = {
     "result": ResultMessage,
     "health": PipelineHealth,
