@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array, TensorSpec
     from limpet.contracts.runtime import Model, Storing
     from limpet.wire.guest_records import Infer
+    from limpet.wire.guest_socket import Wanted
 
 REAL = np.dtype("<f4")
 ALIGN = 64
@@ -58,6 +59,7 @@ class ServedModel:
         self._identity = identity
         self._model = model
         self._storing = storing
+        self.together = 1
         self._ins = tuple(_facts(spec) for spec in model.inputs)
         self._outs = tuple(_facts(spec) for spec in model.outputs)
         if len(self._ins) > MOST_TENSORS or len(self._outs) > MOST_TENSORS:
@@ -73,13 +75,16 @@ class ServedModel:
             which.name, which.version, which.sha256, which.runtime, model.delegate, inputs, outputs, which.rows
         )
 
-    def answer(self, infer: Infer, memory: mmap.mmap, waited: float) -> Inferred:
-        """Run a request, and put its outputs into the memory. ``waited``: since when, by ``perf_counter``."""
-        begin = perf_counter()
-        queue_us = max(begin - waited, 0.0) * 1e6
+    def answer(self, requests: Sequence[Wanted]) -> list[Inferred]:
+        """Run requests, and put their outputs into the memory."""
+        return [self._answer(wanted) for wanted in requests]
+
+    def _answer(self, wanted: Wanted) -> Inferred:
+        infer, begin = wanted.infer, perf_counter()
+        queue_us = (begin - wanted.since) * 1e6
         try:
             with reading("a request"):
-                outputs = self._run(infer, memory)
+                outputs = self._run(infer, wanted.memory)
         except LimpetError as error:
             return Inferred(infer.number, problem=cleaned(str(error)), queue_us=queue_us)
         return Inferred(infer.number, outputs, queue_us=queue_us, run_us=(perf_counter() - begin) * 1e6)

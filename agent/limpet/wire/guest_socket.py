@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.errors import UnreadableError
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 
 class Wanted(NamedTuple):
-    """A request, and the memory that it is about."""
+    """A request, the memory that it is about, and when it came, by ``perf_counter``."""
 
     infer: Infer
     memory: mmap.mmap
+    since: float
 
 
 class GuestSocket:
@@ -46,13 +48,14 @@ class GuestSocket:
 
     def receive(self) -> Iterator[Wanted]:
         """Read once, and return the requests. ``EOFError`` if the gateway is gone, ``UnreadableError``."""
+        now = perf_counter()
         for record in self._channel.receive():
             if isinstance(record, Attach):
                 self._memory = self._mapped(record)
             elif self._memory is None:
                 raise UnreadableError("a request came before the memory")
             else:
-                yield Wanted(record, self._memory)
+                yield Wanted(record, self._memory, now)
 
     def answer(self, inferred: Inferred) -> None:
         """Have an answer sent with the next ``flush``."""

@@ -1,0 +1,175 @@
+"""All sockets to the gateway in a process with models, and the requests that wait there.
+
+The process decides when requests run. ``limpet.wire.guest_socket`` has what one socket does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from select import POLLIN, poll
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+from limpet.errors import UnreadableError
+from limpet.wire.border import cleaned
+from limpet.wire.guest_records import MOST_WAITING, Inferred, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from limpet.wire.guest_records import Serving
+    from limpet.wire.guest_socket import GuestSocket, Wanted
+
+log = logging.getLogger(__name__)
+
+TOGETHER = 0.0002
+"""Seconds for which an answer may wait for others, so that small models do not wake the gateway for each."""
+
+
+class Serves(Protocol):
+    """A model that answers requests, at most ``together`` at a time."""
+
+    together: int
+
+    def serving(self) -> Serving:
+        """Return the first record of each socket."""
+
+    def answer(self, requests: Sequence[Wanted]) -> list[Inferred]:
+        """Run requests."""
+
+
+class _Guest:
+    def __init__(self, owner: object, served: Serves, link: GuestSocket, close: Callable[[], None]) -> None:
+        self.owner = owner
+        self.served = served
+        self.link = link
+        self.close = close
+        self.waiting: deque[Wanted] = deque()
+
+
+class GuestSockets:
+    """Sockets, each with a model and an ``owner``: whose model it is. Nothing here blocks but ``poll``."""
+
+    def __init__(self) -> None:
+        self._guests: dict[int, _Guest] = {}
+        self._poll = poll()
+
+    def __bool__(self) -> bool:
+        """Whether there is any socket."""
+        return bool(self._guests)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are requests to run."""
+        return any(guest.waiting for guest in self._guests.values())
+
+    def add(
+        self, link: GuestSocket, served: Serves | Refused, owner: object, close: Callable[[], None], most: int
+    ) -> None:
+        """Begin to serve a model on a socket, or say there why not. ``close`` is called at the end of it.
+
+        Of one owner there are at most ``most`` sockets; one more ends the oldest.
+        """
+        try:
+            link.begin(served if isinstance(served, Refused) else served.serving())
+        except OSError:  # The gateway is gone.
+            served = Refused("")
+        if isinstance(served, Refused):
+            link.close()
+            close()
+            return
+        alike = [guest for guest in self._guests.values() if guest.owner is owner]
+        for guest in alike[: max(len(alike) - most + 1, 0)]:
+            self._drop(guest)
+        self._guests[link.fileno()] = _Guest(owner, served, link, close)
+        self._poll.register(link, POLLIN)
+
+    def watch(self, fd: int) -> None:
+        """Have ``poll`` end also if this can be read."""
+        self._poll.register(fd, POLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        """Watch it no more."""
+        self._poll.unregister(fd)
+
+    def poll(self, longest: float | None) -> set[int]:
+        """Take what has come, or comes within so many seconds (``None``: ever). Return what else can be read."""
+        others = set()
+        for fd, _ in self._poll.poll(None if longest is None else longest * 1000):
+            if (guest := self._guests.get(fd)) is None:
+                others.add(fd)
+            else:
+                self._receive(guest)
+        return others
+
+    def run(self, until: float, stop: Callable[[], object]) -> float:
+        """Run requests of each socket in turn until none waits, ``stop`` says so, or the time is over.
+
+        At least one runs. ``until`` is a time of ``perf_counter``. Return for how many seconds they ran.
+        """
+        begin = oldest = now = perf_counter()
+        over = False
+        while not over and self.waiting:
+            for guest in list(self._guests.values()):
+                if not guest.waiting:
+                    continue
+                count = min(guest.served.together, len(guest.waiting))
+                for answer in guest.served.answer([guest.waiting.popleft() for _ in range(count)]):
+                    guest.link.answer(answer)
+                now = perf_counter()
+                if now - oldest > TOGETHER:
+                    self.flush()
+                    oldest = now
+                if over := bool(now > until or stop()):
+                    break
+        self.flush()
+        return now - begin
+
+    def flush(self) -> None:
+        """Send all answers."""
+        for guest in list(self._guests.values()):
+            self._flush(guest)
+
+    def end(self, owner: object, reason: str) -> None:
+        """End the sockets of an owner, and answer what waits with a reason that will pass."""
+        for guest in [one for one in self._guests.values() if one.owner is owner]:
+            for wanted in guest.waiting:
+                guest.link.answer(Inferred(wanted.infer.number, problem=reason, busy=True))
+            self._flush(guest)
+            self._drop(guest)
+
+    def close(self) -> None:
+        """End all sockets."""
+        for guest in list(self._guests.values()):
+            self._drop(guest)
+
+    def _receive(self, guest: _Guest) -> None:
+        try:
+            for wanted in guest.link.receive():
+                if len(guest.waiting) < MOST_WAITING:
+                    guest.waiting.append(wanted)
+                else:
+                    problem = f"more than {MOST_WAITING} requests wait"
+                    guest.link.answer(Inferred(wanted.infer.number, problem=problem, busy=True))
+        except EOFError:
+            self._drop(guest)
+        except UnreadableError as error:
+            log.warning("a socket of the local API is closed: %s", cleaned(str(error)))
+            self._drop(guest)
+
+    def _flush(self, guest: _Guest) -> None:
+        try:
+            guest.link.flush()
+        except BlockingIOError:
+            log.warning("a socket of the local API is closed: it does not read what it is sent")
+            self._drop(guest)
+        except OSError:
+            self._drop(guest)
+
+    def _drop(self, guest: _Guest) -> None:
+        fd = guest.link.fileno()
+        if self._guests.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+            guest.link.close()
+            guest.close()
