@@ -15,7 +15,7 @@ from limpet.config import build
 from limpet.contracts.assignment import ModelFile, ShadowAssignment
 from limpet.deployment.assignments import assignments
 from limpet.deployment.desired import desired
-from limpet.executor.shadow import NICE
+from limpet.executor.priority import NICE
 from limpet.fork.launch import ForkServerProcess
 from limpet.isolation.child import describe
 from limpet.models import bundle

@@ -7,10 +7,8 @@ pipeline at work goes on. ``limpet.wire.shadow_records`` has what a shadow and i
 from __future__ import annotations
 
 import os
-import resource
 from contextlib import suppress
 from math import prod
-from pathlib import Path
 from time import monotonic_ns, process_time_ns
 from typing import TYPE_CHECKING
 
@@ -19,9 +17,8 @@ import numpy as np
 
 from limpet.contracts.data import Window
 from limpet.contracts.delegate import CPU
-from limpet.device.host import Host
-from limpet.device.system_files import MB
 from limpet.errors import LimpetError, ModelError
+from limpet.executor.priority import yield_to_pipelines
 from limpet.inference import needs, unpacking
 from limpet.inference.agreement import kind_of
 from limpet.inference.pipeline import Pipeline
@@ -41,12 +38,6 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array
     from limpet.wire.fork_records import OpenShadow
 
-NICE = 5
-"""How far the priority is below that of the pipelines: it gets a quarter of a CPU that both want."""
-SHARE_OF_MEMORY = 0.5
-"""Share of the memory that is available at the start which this process may take."""
-MOST_MEMORY_MB = 1024.0
-
 
 def run(end: socket.socket, task: OpenShadow) -> None:
     """Serve the worker at the other end of the socket until it goes away.
@@ -54,7 +45,7 @@ def run(end: socket.socket, task: OpenShadow) -> None:
     ``task`` comes from the supervisor. The worker may have been taken over, so it does not decide what is loaded.
     """
     np.seterr(all="ignore")
-    _yield_to_pipelines()
+    yield_to_pipelines()
     worker: Channel[RunWindow] = Channel(end, RunWindow, largest=LARGEST_TO_SHADOW, fds=1)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
@@ -65,19 +56,6 @@ def run(end: socket.socket, task: OpenShadow) -> None:
         with pipeline:
             worker.send(ShadowOpened(pipeline.plan.window, pipeline.plan.columns))
             _Shadow(worker, pipeline).serve()
-
-
-def _yield_to_pipelines() -> None:
-    """Let the pipelines have the CPU first, and have the system kill this process first if memory is short."""
-    with suppress(OSError):
-        os.nice(NICE)
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    host = Host()
-    used, available = host.address_space_mb(), host.memory_available_mb()
-    if used is not None and available is not None:
-        most = int((used + min(available * SHARE_OF_MEMORY, MOST_MEMORY_MB)) * MB)
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def _open(task: OpenShadow) -> Pipeline:

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from limpet.contracts.delegate import Choice
     from limpet.contracts.placement import Placement
     from limpet.contracts.runtime import LoadedModel, Model
+    from limpet.inference.inputs import StatePlan
     from limpet.inference.plan import PipelinePlan
+    from limpet.inference.resolving import Configured
+    from limpet.models.bundle import Bundle
 
 RACE = 0.1
 """Seconds for which a delegate runs against the CPU."""
@@ -30,8 +33,36 @@ THROTTLED = 0.5
 """Share of ``least_speed`` below which a delegate in use is given up: it is hot, or someone else uses it too."""
 
 
+class Planned(Protocol):
+    """What is to be loaded: a bundle, with the plugin that runs it. A ``PipelinePlan`` is one."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """The model's files."""
+
+    @property
+    def runtime(self) -> Configured:
+        """What runs them."""
+
+    @property
+    def delegates(self) -> tuple[Choice, ...]:
+        """Where they may run, best first."""
+
+    @property
+    def state(self) -> StatePlan:
+        """What the model keeps from run to run."""
+
+    @property
+    def require(self) -> float:
+        """Share of the multiply-adds that must be on the delegate."""
+
+    @property
+    def least_speed(self) -> float:
+        """How many times as fast as the CPU a delegate must be."""
+
+
 @contextmanager
-def opened(plan: PipelinePlan, choice: Choice, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[LoadedModel]:
+def opened(plan: Planned, choice: Choice, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[LoadedModel]:
     """Load the bundle's file for a delegate on it. ``ModelError``."""
     path, _ = plan.bundle.suited({choice.name, choice.kind})
     with plan.runtime.module.open(path, plan.runtime.config, choice, shapes) as model:
@@ -39,7 +70,7 @@ def opened(plan: PipelinePlan, choice: Choice, shapes: Sequence[tuple[int, ...]]
 
 
 @contextmanager
-def judge(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
+def judge(plan: Planned, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
     """Load the model on the CPU, the reference and the fallback. ``ModelError`` where it cannot."""
     with ExitStack() as stack:
         try:
@@ -53,7 +84,7 @@ def judge(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Itera
 
 
 @contextmanager
-def load(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
+def load(plan: Planned, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
     """Load the model in this process on the first delegate that takes it. ``ModelError`` if none does."""
     refusals: list[str] = []
     with ExitStack() as stack:
@@ -74,7 +105,7 @@ def load(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Iterat
 
 @contextmanager
 def admitted(
-    plan: PipelinePlan, choice: Choice, shapes: Sequence[tuple[int, ...]] | None
+    plan: Planned, choice: Choice, shapes: Sequence[tuple[int, ...]] | None
 ) -> Iterator[tuple[Model, Placed]]:
     """Load the model on an accelerator, with the proof that it belongs there. ``ModelError`` says why not."""
     from limpet.accelerators.placement import shortfall
@@ -88,7 +119,7 @@ def admitted(
         yield model, _report(plan, model, placement, proof)
 
 
-def examine(plan: PipelinePlan, choice: Choice, model: Model, cpu: Model, *, share: float = 1.0) -> Proof:
+def examine(plan: Planned, choice: Choice, model: Model, cpu: Model, *, share: float = 1.0) -> Proof:
     """Run golden vectors, and a race against the CPU. ``ModelError`` says what is wrong or too slow.
 
     ``share`` of ``least_speed`` is enough. A model that keeps state is reset before and after.
@@ -110,12 +141,12 @@ def examine(plan: PipelinePlan, choice: Choice, model: Model, cpu: Model, *, sha
             one.reset()
 
 
-def _alone(plan: PipelinePlan) -> bool:
+def _alone(plan: Planned) -> bool:
     """Whether each window is run from a cleared state."""
     return bool(plan.state.inside) and not plan.state.lasting
 
 
-def _placement(plan: PipelinePlan, choice: Choice, model: LoadedModel) -> Placement | None:
+def _placement(plan: Planned, choice: Choice, model: LoadedModel) -> Placement | None:
     """Return what the runtime says; for a file that a vendor compiled, measured by the CPU's file."""
     placement = model.placement
     path, _ = plan.bundle.suited({choice.name, choice.kind})
@@ -129,7 +160,7 @@ def _placement(plan: PipelinePlan, choice: Choice, model: LoadedModel) -> Placem
     return place(placement.delegate, placement.ops, whole, placement.device)
 
 
-def _report(plan: PipelinePlan, model: Model, placement: Placement | None, proof: Proof) -> Placed:
+def _report(plan: Planned, model: Model, placement: Placement | None, proof: Proof) -> Placed:
     if placement is None:
         return Placed(model.delegate_share, speed=proof.speed, error=proof.error, run_us=proof.delegate_us)
     return Placed(
@@ -144,7 +175,7 @@ def _report(plan: PipelinePlan, model: Model, placement: Placement | None, proof
     )
 
 
-def _time(plan: PipelinePlan, placement: Placement, proof: Proof) -> float | None:
+def _time(plan: Planned, placement: Placement, proof: Proof) -> float | None:
     """Return the share of a run's time that is not spent in ops left to the CPU, ``None`` if it is unknown."""
     if placement.op_share == 1:
         return 1.0

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array, FloatArray
     from limpet.contracts.messages import Placed
     from limpet.contracts.runtime import Model
+    from limpet.inference.admission import Planned
     from limpet.inference.plan import PipelinePlan
 
 
@@ -100,7 +101,7 @@ def inferred(plan: PipelinePlan, model: Model, answers: Answers, placed: Placed 
     )
 
 
-def digest(plan: PipelinePlan, delegate: str) -> str:
+def digest(plan: Planned, delegate: str) -> str:
     """Return the SHA-256 of the model file that is used on a delegate, in hexadecimal."""
     choices = {choice.name: choice for choice in plan.delegates}
     names = {delegate, choices[delegate].kind} if delegate in choices else {delegate}
@@ -109,7 +110,7 @@ def digest(plan: PipelinePlan, delegate: str) -> str:
     return path.stem if re.fullmatch(r"[0-9a-f]{64}", path.stem) else bundles.digest(path)
 
 
-def runtime(plan: PipelinePlan) -> str:
+def runtime(plan: Planned) -> str:
     """Return the runtime's package and version."""
     able = plan.runtime.abilities
     return f"{able.package or plan.runtime.kind} {able.version}".strip()

@@ -24,13 +24,14 @@ from limpet.updates.state import DEPLOYED
 from limpet.wording import below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from limpet.contracts.assignment import Assignment, Folders, PipelineAssignment
     from limpet.contracts.delegate import Choice
     from limpet.contracts.needs import Needs
     from limpet.inference.plan import PipelinePlan
     from limpet.inference.resolving import Configured
+    from limpet.models.bundle import Bundle
 
 
 _PRIVATE = (Path("/etc"),)
@@ -189,6 +190,23 @@ def _of_delegate(folders: Folders, name: str, choice: Choice, files: frozenset[P
         change=frozenset({directories.drivers_cache(folders.state.resolve(), name)}) | _caches(folders, declared),
         devices=frozenset(declared.devices),
     )
+
+
+def of_guest_planning(assignment: Assignment, name: str, choices: Sequence[Choice]) -> Permissions:
+    """Return what a process needs that loads a model without a source: the model, and its delegates."""
+    permissions = Permissions(read=of_pipelines(assignment), change=unpacking.all_folders(assignment))
+    for choice in choices:
+        permissions = permissions.joined(_of_delegate(assignment.folders, name, choice, frozenset()))
+    return permissions
+
+
+def of_guest(assignment: Assignment, name: str, bundle: Bundle, choices: Sequence[Choice]) -> Permissions:
+    """Return what it needs once the model was unpacked."""
+    files = {bundle.model, *(path for _, path in bundle.variants), *([bundle.golden] if bundle.golden else [])}
+    permissions = Permissions(read=frozenset(path.resolve() for path in files))
+    for choice in choices:
+        permissions = permissions.joined(_of_delegate(assignment.folders, name, choice, frozenset()))
+    return permissions
 
 
 def not_to_be_run(assignment: Assignment, choice: Choice) -> list[Path]:

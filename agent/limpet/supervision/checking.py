@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from limpet.config import Config, PipelineConfig
     from limpet.supervision.helpers import Helpers
+    from limpet.trust.settings import Trust
 
 log = logging.getLogger(__name__)
 
@@ -112,34 +113,41 @@ class Checking:
             self.problems = [cleaned(problem) for problem in checked.problems]
 
     def _take_model(self, path: Path, examined: Examined | None, reason: str) -> None:
-        if examined is None:
-            found = FoundModel(path, "", 0, problem=f"{path}: the process that examines it failed: {reason}")
-        else:
-            problem = cleaned(examined.problem)
-            found = FoundModel(
-                path,
-                examined.name,
-                examined.version,
-                examined.sha256,
-                problem,
-                runtime=examined.runtime,
-                decoder=examined.decoder,
-                signed_by=examined.signed_by,
-                in_date=examined.in_date,
-                untrusted=examined.untrusted,
-            )
-            self._remember(found)
+        found = found_of(path, examined, reason)
+        self._remember(found)
         self._survey.take(found)
         self._examine()
 
     def _remember(self, found: FoundModel) -> None:
-        """Remember a model that was accepted in date: it still runs after its signature or the root expires."""
-        if self._trust is None or not found.in_date or found.problem or found.sha256 in self._trust.accepted:
-            return
-        try:
-            accept(self._trust.chain, [found.sha256])
-        except OSError as error:
-            log.warning("trust: %s: %s; after an expiry, models do not run", self._trust.chain, error.strerror)
+        remember(self._trust, found)
+
+
+def found_of(path: Path, examined: Examined | None, reason: str) -> FoundModel:
+    """Return what an examination found in a file. ``reason``: why it found nothing."""
+    if examined is None:
+        return FoundModel(path, "", 0, problem=f"{path}: the process that examines it failed: {reason}")
+    return FoundModel(
+        path,
+        examined.name,
+        examined.version,
+        examined.sha256,
+        cleaned(examined.problem),
+        runtime=examined.runtime,
+        decoder=examined.decoder,
+        signed_by=examined.signed_by,
+        in_date=examined.in_date,
+        untrusted=examined.untrusted,
+    )
+
+
+def remember(trust: Trust | None, found: FoundModel) -> None:
+    """Remember a model that was accepted in date: it still runs after its signature or the root expires."""
+    if trust is None or not found.in_date or found.problem or found.sha256 in trust.accepted:
+        return
+    try:
+        accept(trust.chain, [found.sha256])
+    except OSError as error:
+        log.warning("trust: %s: %s; after an expiry, models do not run", trust.chain, error.strerror)
 
 
 def _candidates(config: Config) -> dict[str, list[FoundModel]]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from limpet.supervision.checking import Known
     from limpet.supervision.deployers import Deployers
     from limpet.supervision.executors import Executor
+    from limpet.supervision.guest_processes import GuestProcesses
     from limpet.wire.records import Ask, ToSupervisor, Transition
 
 log = logging.getLogger(__name__)
@@ -65,9 +66,10 @@ class Fleet:
         self._forks = Forks(launched, rest_after)
         self.helpers = Helpers(selector, self._forks)
         self.roots = Roots(self.helpers)
-        self._short_lived: list[Helpers | Deployers] = [self.helpers]
+        self._short_lived: list[Helpers | Deployers | GuestProcesses] = [self.helpers]
         """What has processes besides the workers."""
         self._deployers: Deployers | None = None
+        self._guest_processes: GuestProcesses | None = None
         self._admissions: Admissions | None = None
         self._workers: dict[str, WorkerProcess] = {}
         self._orphans: set[int] = set()
@@ -84,6 +86,16 @@ class Fleet:
             self._deployers = Deployers(self._selector, self._forks)
             self._short_lived.append(self._deployers)
         return self._deployers
+
+    @property
+    def guest_processes(self) -> GuestProcesses:
+        """The processes with models for clients. Most daemons never need their code in memory."""
+        if self._guest_processes is None:
+            from limpet.supervision.guest_processes import GuestProcesses
+
+            self._guest_processes = GuestProcesses(self._selector, self._forks)
+            self._short_lived.append(self._guest_processes)
+        return self._guest_processes
 
     @property
     def admissions(self) -> Admissions:
@@ -213,6 +225,8 @@ class Fleet:
             found |= {f"executor {executor}": pid for executor, pid in worker.slot.executors.pids().items()}
         if self._deployers is not None:
             found |= {f"deployer {pipeline}": pid for pipeline, pid in self._deployers.pids().items()}
+        if self._guest_processes is not None:
+            found |= {f"guest {model}": pid for model, pid in self._guest_processes.pids().items()}
         return found
 
     def stop(self) -> None:

@@ -10,13 +10,13 @@ import msgspec
 
 from limpet.wire.border import cleaned
 from limpet.wire.gateway_records import (
-    Done,
     Figures,
     GetFigures,
     GetModels,
     GetPicture,
     GetRecent,
     GetTraces,
+    Load,
     NotFound,
     Obey,
     OpenModel,
@@ -24,6 +24,7 @@ from limpet.wire.gateway_records import (
     Recent,
     Replied,
     Traces,
+    Unload,
     Watch,
     Watching,
 )
@@ -102,12 +103,14 @@ class GatewayAnswers:
             reply(self._known.guests.models(request.number))
         elif isinstance(request, OpenModel):
             self._known.guests.open(request, reply)
+        elif isinstance(request, Load):
+            self._known.guests.load(request, reply)
+        elif isinstance(request, Unload):
+            self._known.guests.unload(request, reply)
         elif isinstance(request, Obey):
             self._services.obey(REPORTER, _Command(request, reply))
-        elif isinstance(request, Watch | GetRecent | GetPicture):
-            self._show(request, reply)
         else:
-            reply(Done(request.number, "not there yet"))
+            self._show(request, reply)
 
     def _figures(self, number: int) -> Figures:
         known = self._known

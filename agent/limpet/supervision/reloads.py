@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from limpet.supervision.checking import Checking
     from limpet.supervision.fleet import Fleet
     from limpet.supervision.gateway import Gateway
+    from limpet.supervision.guests import Guests
     from limpet.supervision.pipeline_reports import Outputs, PipelineReports
     from limpet.supervision.planner import Planner
     from limpet.supervision.updates import Updater
@@ -48,6 +49,7 @@ class Reloads:
         planner: Planner,
         reporters: Reporters,
         gateway: Gateway,
+        guests: Guests,
         wake: Callable[[], None],
     ) -> None:
         self._path = path
@@ -60,6 +62,7 @@ class Reloads:
         self._checks = planner.checks
         self._reporters = reporters
         self._gateway = gateway
+        self._guests = guests
         self._wake = wake
 
     def begin(self) -> None:
@@ -97,6 +100,7 @@ class Reloads:
         self._auditing.configured(self._path)
         self._fleet.roots.use(self._planner.config, self)
         config = self._planner.config
+        self._guests.use(self._planner.config)
         self._gateway.use(config.api, config.device.commands, config.pipelines)
 
     def _adopt_reporters(self, checking: Checking) -> None:

@@ -36,11 +36,16 @@ def task_of(assignment: Assignment, name: str, shadow: ShadowAssignment) -> Open
 
 
 def clean(folders: Folders, name: str) -> None:
-    """Delete what was unpacked for the shadow of a pipeline. A process that still has a file open keeps it."""
+    """Delete what was unpacked for the shadow of a pipeline."""
+    clean_cell(folders, _cell(name))
+
+
+def clean_cell(folders: Folders, cell: str) -> None:
+    """Delete what was unpacked for a cell. A process that still has a file open keeps it."""
     for folder in (folders.state, folders.memory):
         if folder is not None:
             with suppress(OSError):
-                state_files.remove(directories.models_cache(folder, _cell(name)))
+                state_files.remove(directories.models_cache(folder, cell))
 
 
 def _cell(name: str) -> str:

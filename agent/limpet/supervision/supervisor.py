@@ -175,6 +175,7 @@ class Supervisor:
             self._planner,
             self._reporters,
             self._gateway,
+            self._guests,
             self._wakeup.wake,
         )
         self._hearing = Hearing(
@@ -353,7 +354,12 @@ class Supervisor:
 
     def _due(self) -> float:
         """Return when something is to be done next, on the monotonic clock."""
-        others = [self._planner.next_due(), self._updates.next_due(), self._gateway.next_due()]
+        others = [
+            self._planner.next_due(),
+            self._updates.next_due(),
+            self._gateway.next_due(),
+            self._guests.next_due(),
+        ]
         others.append(self._pictures.next_due())
         if self._ending.begun:
             others.append(monotonic() + DELIVERY_LOOK)
@@ -381,6 +387,7 @@ class Supervisor:
         self._log_lines.want(wanted=self._showing.monitor.watched or self._recent.wanted)
         self._device.tend()
         self._gateway.tend()
+        self._guests.tend(monotonic())
         self._pictures.tend()
         self._end_if_over()
         if monotonic() >= self._next_health or self._device.is_connection_news(self._reporters):

@@ -60,6 +60,16 @@ class OpenShadow(msgspec.Struct, tag=True):
     pipeline: str
 
 
+class OpenGuest(msgspec.Struct, tag=True):
+    """To a guest: load the model of a pipeline of ``assignment``, which has no source, for clients of the gateway.
+
+    Its cell is its own: what is unpacked for it is no other's.
+    """
+
+    assignment: Assignment
+    pipeline: str
+
+
 class Check(msgspec.Struct, tag=True):
     """To a checker: find what is wrong with the options that a person wrote.
 
@@ -147,7 +157,7 @@ class Serve(msgspec.Struct, tag=True, frozen=True):
 
 Question: TypeAlias = Check | Examine | ReadRequest | ReadRoots | Admit | Seal
 """What a short-lived process answers once, see ``limpet.supervision.helpers``."""
-Task: TypeAlias = Serve | Open | OpenShadow | Question | Deploy
+Task: TypeAlias = Serve | Open | OpenShadow | OpenGuest | Question | Deploy
 """What a process is forked for. ``limpet.fork.server`` says which module does it."""
 
 

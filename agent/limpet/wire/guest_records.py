@@ -108,3 +108,25 @@ class Inferred(msgspec.Struct, tag=True):
 
 ToGuest: TypeAlias = Attach | Infer
 FromGuest: TypeAlias = Serving | Refused | Inferred
+
+# --- between the supervisor and the process of a guest: a model that no pipeline runs
+
+
+class Connect(msgspec.Struct, tag=True):
+    """Serve the model on this socket, which comes along."""
+
+
+class Loaded(msgspec.Struct, tag=True):
+    """The model is loaded, on this delegate. ``sandbox``: what the process has given up."""
+
+    delegate: DelegateName
+    sandbox: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=32)] = []
+
+
+class NotLoaded(msgspec.Struct, tag=True):
+    """The model cannot be loaded, for this reason. The process ends."""
+
+    problem: Text
+
+
+FromGuestProcess: TypeAlias = Loaded | NotLoaded
