@@ -29,12 +29,12 @@ def app(context: Context) -> ASGIApp:
     """Return the application."""
     return Starlette(
         routes=[
+            *open_inference.routes(context.open_inference, context.begin.table.request_bytes),
             *command_routes.routes(context),
             *device_routes.routes(context),
             *stream_routes.routes(context),
             *recent_routes.routes(context),
             *metrics.routes(context),
-            *open_inference.routes(context.open_inference, context.begin.table.request_bytes),
             *openapi.routes(context),
             *page_routes.routes(context),
             *session_routes.routes(context),

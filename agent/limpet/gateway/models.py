@@ -13,13 +13,14 @@ from limpet.gateway.errors import RequestError
 from limpet.gateway.model_channel import REAL, ModelChannel, attached, item_size
 from limpet.gateway.spans import ALIGN, aligned
 from limpet.wire.border import cleaned
-from limpet.wire.gateway_records import Done, GetModels, Load, Opened, OpenModel, Unload
+from limpet.wire.gateway_records import Done, GetModels, Load, NotFound, Opened, OpenModel, Unload
 from limpet.wire.gateway_records import Models as Answered
 from limpet.wire.guest_records import LARGEST_MEMORY, MOST_WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from limpet.gateway.errors import Cause
     from limpet.gateway.link import SupervisorLink
     from limpet.wire.gateway_records import ServedModel
     from limpet.wire.guest_records import Serving, TensorFacts
@@ -109,8 +110,9 @@ class Models:
             self._make_room()
             answer, fd = await self._supervisor.ask_socket(lambda number: OpenModel(number, name, version))
             if fd is None:
-                problem = answer.problem if isinstance(answer, Opened) else "the daemon did not open it"
-                raise RequestError("busy", f'model "{name}" cannot be used now: {cleaned(problem)}')
+                assert isinstance(answer, Opened | NotFound)
+                cause: Cause = "busy" if isinstance(answer, Opened) else "unknown"
+                raise RequestError(cause, f'model "{name}" cannot be used now: {cleaned(answer.problem)}')
             channel = await attached(_socket(fd), self._memory_size, partial(self._forget, key))
             self._channels[key] = channel
         finally:
