@@ -148,6 +148,9 @@ def api_daemon(
 
 def _accepts(started: ApiDaemon) -> bool:
     assert started.daemon.process.poll() is None, started.daemon.log
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", started.port), 1):
+    ports = [started.port, *([started.grpc_port] if started.grpc_port else [])]
+    with contextlib.suppress(OSError):
+        for port in ports:
+            socket.create_connection(("127.0.0.1", port), 1).close()
         return True
     return False

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limpet.wire.border import cleaned
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LONGEST_NAME = 64
 UNNAMED = "a certificate without a name"
@@ -17,5 +20,10 @@ def name_of(certificate: dict[str, Any]) -> str:
     """
     names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
     names += [value for _, value in certificate.get("subjectAltName", ())]
+    return first_of(names)
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Return the first of the names of a verified certificate, fit to be shown. It is never empty."""
     name = cleaned(str(names[0]), LONGEST_NAME).strip() if names else ""
     return name or UNNAMED

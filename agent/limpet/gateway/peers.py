@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 _CREDENTIALS = struct.Struct("3i")
-_TABLES = {socket.AF_INET: Path("/proc/self/net/tcp"), socket.AF_INET6: Path("/proc/self/net/tcp6")}
+_TABLES = ((Path("/proc/self/net/tcp"), ""), (Path("/proc/self/net/tcp6"), "::ffff:"))
+_TABLES_6 = ((Path("/proc/self/net/tcp6"), ""),)
+"""Where the kernel lists connections, and what IPv4 addresses begin with there."""
 _ESTABLISHED = "01"
 _NO_FILE = "0"
 """The inode of a socket that its program closed. The kernel then shows 0 as its user, too."""
@@ -52,10 +54,15 @@ class Connection:
         """What limits for one client are counted by: its user id, its address, or its IPv6 network of 64 bits."""
         if self.transport == "unix":
             return f"uid {self._owner}"
-        address = ipaddress.ip_address(self.address)
-        if isinstance(address, ipaddress.IPv6Address):
-            return str(ipaddress.ip_network((address, 64), strict=False))
-        return self.address
+        return key_of(self.address)
+
+
+def key_of(address: str) -> str:
+    """Return what limits for a client over TCP are counted by."""
+    found = ipaddress.ip_address(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return address
 
 
 def user_of(accepted: socket.socket) -> int | None:
@@ -69,13 +76,24 @@ def user_of(accepted: socket.socket) -> int | None:
 
 def owner_of(accepted: socket.socket) -> int | None:
     """Return the user id of a TCP client on this device, from the kernel's table. ``None`` if it is gone."""
-    table = _TABLES.get(accepted.family)
     try:
         client, ours = accepted.getpeername(), accepted.getsockname()
-        text = table.read_text(encoding="ascii") if table else ""
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         return None
-    return find_owner(text, (client[0], client[1]), (ours[0], ours[1]))
+    return owner_between((client[0], client[1]), (ours[0], ours[1]))
+
+
+def owner_between(client: tuple[str, int], ours: tuple[str, int]) -> int | None:
+    """Return the user id of the client's socket. A program may connect to IPv4 by a socket for IPv6."""
+    for path, prefix in _TABLES if ":" not in client[0] else _TABLES_6:
+        try:
+            table = path.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            continue
+        found = find_owner(table, (prefix + client[0], client[1]), (prefix + ours[0], ours[1]))
+        if found is not None:
+            return found
+    return None
 
 
 def find_owner(table: str, client: tuple[str, int], ours: tuple[str, int]) -> int | None:

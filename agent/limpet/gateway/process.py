@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limpet.contracts.needs import Endpoint
 from limpet.device import logs
@@ -36,6 +36,7 @@ from limpet.wire.gateway_records import LARGEST_TO_GATEWAY, Begin, Listening, To
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Coroutine
 
     from limpet.gateway.otlp.export import Exporter
     from limpet.tables import ApiTable
@@ -112,5 +113,18 @@ async def _run(channel: Channel[ToGateway], begin: Begin, opened: Opened) -> Non
     server = Server(guard, table.connections, table.request_bytes, opened.tls)
     for each in opened.sockets:
         server.serve(each)
-    link.say(Listening(addresses=[addresses.shown(each) for each in opened.sockets]))
-    await (opened.exporter.run(link) if opened.exporter else asyncio.Event().wait())
+    found = [addresses.shown(each) for each in opened.sockets]
+    tasks: list[Coroutine[Any, Any, object]] = [
+        opened.exporter.run(link) if opened.exporter else asyncio.Event().wait()
+    ]
+    if table.grpc:
+        from limpet.gateway import grpc_server  # 10 MB that others need not have
+
+        try:
+            tasks.append(await grpc_server.start(context, opened.pem))
+        except LimpetError as error:
+            link.say(Listening(problem=cleaned(str(error))))
+            return
+        found += [f"{address} for gRPC" for address in table.grpc]
+    link.say(Listening(addresses=found))
+    await asyncio.gather(*tasks)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from limpet.gateway import tokens
+from limpet.gateway.open_inference.grpc_messages import MESSAGES, SERVICE
+from support.api_daemon import api_daemon
+from support.broker import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.api_daemon import ApiDaemon
+
+SIZE = 100_000
+"""``request_bytes`` of the daemon with a token."""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiDaemon]:
+    with api_daemon(tmp_path_factory.mktemp("open"), grpc=True, api="connections = 8") as running:
+        yield running
+
+
+def call(channel: grpc.Channel, method: str, token: str = "", **fields: Any) -> Any:
+    message = MESSAGES["ModelInferRequest" if method == "ModelInfer" else f"{method}Request"](**fields)
+    metadata = [("authorization", f"Bearer {token}")] if token else []
+    send = channel.unary_unary(
+        f"/{SERVICE}/{method}",
+        request_serializer=lambda one: one.SerializeToString(),
+        response_deserializer=MESSAGES[f"{method}Response"].FromString,
+    )
+    return send(message, timeout=20, metadata=metadata)
+
+
+def refused(channel: grpc.Channel, method: str, token: str = "", **fields: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        call(channel, method, token, **fields)
+    return caught.value.code(), caught.value.details()
+
+
+@contextlib.contextmanager
+def channel(served: ApiDaemon) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"127.0.0.1:{served.grpc_port}") as found:
+        yield found
+
+
+def infer_fields() -> dict[str, Any]:
+    tensor = {"name": "input", "datatype": "FP32", "shape": [1, 3], "contents": {"fp32_contents": [1, 2, 3]}}
+    return {"model_name": "dense", "inputs": [tensor]}
+
+
+def test_programs_on_the_device_can_run_models_and_not_load_them(served: ApiDaemon) -> None:
+    with channel(served) as one:
+        assert call(one, "ServerLive").live
+        assert len(call(one, "ModelInfer", **infer_fields()).raw_output_contents[0]) == 3
+        status, reason = refused(one, "RepositoryModelLoad", model_name="other")
+    assert status == grpc.StatusCode.PERMISSION_DENIED
+    assert "limpet token" in reason
+
+
+def test_a_message_that_is_damaged_or_does_not_fit_fails_its_own_call_alone(served: ApiDaemon) -> None:
+    with channel(served) as one:
+        send = one.unary_unary(f"/{SERVICE}/ModelInfer")
+        with pytest.raises(grpc.RpcError) as caught:
+            send(b"\xff\xff\xff", timeout=20)
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        wrong = infer_fields()
+        wrong["raw_input_contents"] = [b"abc"]
+        assert refused(one, "ModelInfer", **wrong)[0] == grpc.StatusCode.INVALID_ARGUMENT
+        assert refused(one, "ModelMetadata", name="n" * 2000)[0] == grpc.StatusCode.NOT_FOUND
+        with pytest.raises(grpc.RpcError) as caught:
+            one.unary_unary(f"/{SERVICE}/Nothing")(b"", timeout=20)
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        assert call(one, "ServerReady").ready
+
+
+def test_another_program_cannot_listen_at_the_same_port(served: ApiDaemon) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", served.grpc_port))
+
+
+def test_connections_beyond_the_limit_are_closed_and_those_that_are_open_go_on(served: ApiDaemon) -> None:
+    with channel(served) as one, contextlib.ExitStack() as stack:
+        assert call(one, "ServerLive").live
+        silent = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", served.grpc_port))) for _ in range(20)
+        ]
+        wait_until(lambda: sum(map(is_closed, silent)) >= 12)
+        assert call(one, "ServerLive").live
+
+
+def is_closed(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_a_token_is_needed_if_there_are_tokens(tmp_path: Path) -> None:
+    secret, token = tokens.new("robot")
+    tmp_path.joinpath("tokens").write_text(f"{token.name} {token.sha256}\n")
+    api = f'token_file = "tokens"\nrequest_bytes = {SIZE}'
+    with api_daemon(tmp_path, grpc=True, api=api) as served, channel(served) as one:
+        assert call(one, "ServerLive").live
+        status, reason = refused(one, "ServerMetadata")
+        assert status == grpc.StatusCode.UNAUTHENTICATED
+        assert "authorization" in reason.lower()
+        assert refused(one, "ServerMetadata", "wrong")[0] == grpc.StatusCode.UNAUTHENTICATED
+        assert call(one, "ServerMetadata", secret).name == "limpet"
+        # Who may not call sends no message that is read, however large it is.
+        large = {"model_name": "dense", "raw_input_contents": [bytes(SIZE)]}
+        assert refused(one, "ModelInfer", **large)[0] == grpc.StatusCode.UNAUTHENTICATED
+        assert refused(one, "ModelInfer", secret, **large)[0] == grpc.StatusCode.RESOURCE_EXHAUSTED
+        # With the right to control, the daemon itself answers: this device lets no client load models.
+        assert (
+            refused(one, "RepositoryModelLoad", secret, model_name="other")[0] != grpc.StatusCode.UNAUTHENTICATED
+        )
