@@ -1,7 +1,7 @@
 """Writes the JSON Schemas of what goes out and comes in: ``python tools/schemas.py docs/schemas``.
 
 ``asyncapi.yaml`` beside them says what of it goes over which topic, ``output/KIND.json`` what a result's output is
-if a decoder of that kind made it.
+if a decoder of that kind made it. ``openapi.json`` describes the local API.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from limpet.contracts.messages import (
     StatusMessage,
 )
 from limpet.contracts.updates import DesiredModel
+from limpet.gateway import openapi
 from limpet.models.manifest import Manifest
 from limpet.recordings.folder import Recordings
 from limpet.recordings.label_command import SetLabel
@@ -89,11 +90,17 @@ def text(name: str) -> str:
     return msgspec.json.format(msgspec.json.encode(schema(name), order="sorted"), indent=2).decode() + "\n"
 
 
+def openapi_text() -> str:
+    """Return the OpenAPI document of the local API."""
+    return msgspec.json.format(msgspec.json.encode(openapi.document()), indent=2).decode() + "\n"
+
+
 def main(directory: Path) -> None:
     """Write each schema to ``NAME.json`` in ``directory``."""
     (directory / "output").mkdir(exist_ok=True)
     for name in [*KINDS, *FILES, *outputs()]:
         (directory / f"{name}.json").write_text(text(name), encoding="utf-8")
+    (directory / "openapi.json").write_text(openapi_text(), encoding="utf-8")
     (directory / "asyncapi.yaml").write_text(asyncapi.text(asyncapi.document(COMMANDS)), encoding="utf-8")
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiDaemon]:
-    with api_daemon(tmp_path_factory.mktemp("api")) as started:
+    commands = 'commands = ["ping", "threshold", "cancel"]'
+    with api_daemon(tmp_path_factory.mktemp("api"), api="load = true", commands=commands) as started:
         yield started
 
 
@@ -89,3 +90,35 @@ def test_another_method_is_refused_with_those_that_there_are(running: ApiDaemon)
     answer = running.request("/api/device", "DELETE")
     assert (answer.status, set(answer.headers["allow"].split(", "))) == (405, {"GET", "HEAD"})
     assert "error" in answer.json
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "status", "words"),
+    [
+        ("threshold", b'{"pipeline": "motion"}', 400, "value"),
+        ("threshold", b"{", 400, "threshold"),
+        ("cancel", b'{"pipeline": "motion"}', 409, "no update"),
+        ("restart", b'{"pipeline": "motion"}', 404, "commands"),
+    ],
+)
+def test_a_command_that_is_not_done_has_the_status_of_the_reason(
+    running: ApiDaemon, name: str, payload: bytes, status: int, words: str
+) -> None:
+    answer = running.request(f"/api/commands/{name}", "POST", payload, unix=True)
+    assert answer.status == status
+    assert words in answer.json["error"]
+
+
+def test_a_command_that_is_done_has_its_answer(running: ApiDaemon) -> None:
+    answer = running.request("/api/commands/ping", "POST", unix=True)
+    assert (answer.status, answer.json["ok"]) == (200, True)
+
+
+@pytest.mark.parametrize("name", ["", ".", "x" * 100, "%ff", "a%20b"])
+def test_a_name_that_no_model_can_have_is_not_found_and_harms_nobody(running: ApiDaemon, name: str) -> None:
+    before = running.gateway_pid
+    for path in ("", "/ready", "/versions/99999999999999999999"):
+        assert running.request(f"/v2/models/{name}{path}", unix=True).status in {400, 404}
+    version = b'{"parameters": {"version": -1}}'
+    assert running.request(f"/v2/repository/models/{name}/load", "POST", version, unix=True).status in {400, 404}
+    assert running.gateway_pid == before

@@ -77,7 +77,8 @@ def kind_of(topic: str) -> str:
 
 
 def test_the_published_schemas_are_current() -> None:
-    made_elsewhere = {"limpet-toml", "convert-toml"}  # by tools/reference.py
+    # The first two are by tools/reference.py. tests/gateway/test_openapi.py is about the third.
+    made_elsewhere = {"limpet-toml", "convert-toml", "openapi"}
     files = [path for path in PUBLISHED.glob("*.json") if path.stem not in made_elsewhere]
     found = {path.stem: path.read_text(encoding="utf-8") for path in files}
     found |= {f"output/{path.stem}": path.read_text(encoding="utf-8") for path in PUBLISHED.glob("output/*.json")}

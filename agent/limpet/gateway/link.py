@@ -7,6 +7,8 @@ import os
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from limpet.errors import LimpetError
 from limpet.wire.gateway_records import Alive, Answer, Begin, NotFound, Opened, Ping, Watching
 
@@ -80,7 +82,7 @@ class SupervisorLink:
     async def ask(self, request: Callable[[int], Request], kind: type[A]) -> A:
         """Send the request that ``request`` makes with its number. Return the answer.
 
-        ``BusyError``, or ``NotFoundError`` if it names a pipeline that does not exist.
+        ``BusyError``, or ``NotFoundError`` if it names something that does not exist.
         """
         answer, fd = await self._exchange(request)
         if fd is not None:
@@ -101,7 +103,7 @@ class SupervisorLink:
         future: asyncio.Future[tuple[Answer, int | None]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         try:
-            self.say(request(number))
+            self.say(_possible(request(number)))
             return await asyncio.wait_for(future, PATIENCE)
         except asyncio.TimeoutError as error:
             raise BusyError("the daemon did not answer in time") from error
@@ -127,3 +129,15 @@ class SupervisorLink:
             future.set_result((answer, fd))
         elif fd is not None:
             os.close(fd)
+
+
+def _possible(request: Request) -> Request:
+    """Return a request if the supervisor takes it. If a gateway sends it anything else, it ends the gateway.
+
+    ``NotFoundError``: the names and versions of clients are the only parts that can be wrong.
+    """
+    kind = type(request)
+    try:
+        return msgspec.msgpack.decode(msgspec.msgpack.encode(request), type=kind)
+    except msgspec.ValidationError as error:
+        raise NotFoundError(f"nothing has this name or version: {error}"[:300]) from error

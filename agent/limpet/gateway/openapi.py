@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _VARIABLE = re.compile(r"\{(\w+)\}")
 _NAME = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
 """What pipelines, models and regions are called."""
+_PATH = {"version": {"type": "string", "pattern": "^[0-9]{1,10}$"}}
 
 
 def routes(_context: Context) -> list[BaseRoute]:
@@ -88,15 +89,18 @@ class _Maker:
             "tags": [operation.tag],
             "summary": operation.summary,
             "parameters": [*_path_parameters(operation.path), *self._query_parameters(operation)],
-            "responses": {"200": done, "default": errors},
+            "responses": {str(operation.status): done, "default": errors},
         }
         if operation.body is not None:
-            made["requestBody"] = {"required": True, "content": self._content(operation.body)}
+            made["requestBody"] = {
+                "required": not operation.optional,
+                "content": self._content(operation.body),
+            }
         return made
 
     def _content(self, kind: Any) -> dict[str, Any]:
         if isinstance(kind, Media):
-            return {kind.kind: {}}
+            return {each: {} for each in kind.kinds}
         return {JSON: {"schema": self._schemas[repr(kind)]}}
 
     def _query_parameters(self, operation: Operation) -> list[dict[str, Any]]:
@@ -112,14 +116,16 @@ class _Maker:
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
-    return [{"name": name, "in": "path", "required": True, "schema": _NAME} for name in _VARIABLE.findall(path)]
+    return [
+        {"name": name, "in": "path", "required": True, "schema": _PATH.get(name, _NAME)}
+        for name in _VARIABLE.findall(path)
+    ]
 
 
 def _identifier(operation: Operation) -> str:
-    """Return a name for generated code, such as ``get_pipelines_results``."""
-    words = re.findall(r"[a-z0-9]+", _VARIABLE.sub("", operation.path).removeprefix("/api"))
-    one = ["one"] if operation.path.endswith("}") else []
-    return "_".join([operation.method, *words, *one])
+    """Return a name for generated code, such as ``get_pipelines_pipeline_results``."""
+    words = re.findall(r"[a-z0-9]+", operation.path.removeprefix("/api"))
+    return "_".join([operation.method, *words])
 
 
 def _tidy(part: Any) -> Any:

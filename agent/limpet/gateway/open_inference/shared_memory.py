@@ -143,6 +143,8 @@ def _open(owner: int, key: str, size: int) -> int:
             "denied",
             f'the daemon may not open the shared memory "{key}"; make it readable and writable for its user',
         ) from error
+    except FileNotFoundError as error:
+        raise RequestError("unknown", f'there is no shared memory "{key}"') from error
     except OSError as error:
         raise RequestError("invalid", f'the shared memory "{key}" cannot be opened: {error.strerror}') from error
     try:

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from limpet.gateway.open_inference.service import OpenInference
 
 _SYSTEM = "/v2/systemsharedmemory"
+_KEY = r"^/?[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}$"
+"""For the OpenAPI document. The error of a wrong key says it in words."""
 
 
 class Registration(msgspec.Struct):
     """Shared memory ``key``, and the bytes of it that make the region."""
 
-    key: Annotated[str, Meta(max_length=300)]
+    key: Annotated[str, Meta(max_length=256, extra_json_schema={"pattern": _KEY})]
     byte_size: Annotated[int, Meta(ge=1, le=1 << 40)]
     offset: Annotated[int, Meta(ge=0, le=1 << 40)] = 0
 
