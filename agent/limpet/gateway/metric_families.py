@@ -8,6 +8,7 @@ supervisor runs. What a machine cannot measure is left out.
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeGuard, get_args
 
 from limpet import histogram
@@ -65,10 +66,17 @@ def durations(buckets: Mapping[int, int]) -> Durations:
     """
     counts, total = [0] * (len(BOUNDS) + 1), 0.0
     for bucket, count in buckets.items():
-        low, high = histogram.bounds(bucket)
-        counts[bisect_left(_BOUNDS_NS, high - 1)] += count
-        total += (low + high - 1) / 2 * count
+        place, middle = _place(bucket)
+        counts[place] += count
+        total += middle * count
     return Durations(tuple(counts), total / 1e9)
+
+
+@cache
+def _place(bucket: int) -> tuple[int, float]:
+    """Return which count a bucket belongs to, and its middle in ns."""
+    low, high = histogram.bounds(bucket)
+    return bisect_left(_BOUNDS_NS, high - 1), (low + high - 1) / 2
 
 
 def families(figures: Figures) -> list[Family]:

@@ -42,8 +42,6 @@ LONGEST = 40.0
 MOST_TRACES = 1000
 """Traces that wait for a collector that is away. Beyond, the oldest are dropped."""
 PAUSES = Backoff(TRACE_INTERVAL, 60.0)
-STEADY_NS = 1_000_000_000
-"""By how much the start of the supervisor may seem to move, as the wall clock is corrected a little."""
 
 
 class Exporter:
@@ -58,7 +56,6 @@ class Exporter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="otlp")
         self._lock = asyncio.Lock()
         self._sending: asyncio.Future[Any] | None = None
-        self._began = 0
         self._waiting: deque[TracedWindow] = deque()
         self._dropped = 0
 
@@ -72,16 +69,10 @@ class Exporter:
 
     async def _export_metrics(self, supervisor: SupervisorLink) -> None:
         figures = await supervisor.ask(GetFigures, Figures)
-        period = Period(self._steady(round(figures.started * 1e9)), time_ns())
+        period = Period(round(figures.started * 1e9), time_ns())
         request = metrics_request(families(figures), period, self._resource)
         answer = await self._send("/v1/metrics", request, ExportMetricsServiceResponse)
         _report_rejected("metrics", answer.partial_success.rejected_data_points, answer)
-
-    def _steady(self, began: int) -> int:
-        """Return when the supervisor started. It stays the same unless the clock was set: counters begin there."""
-        if abs(began - self._began) > STEADY_NS:
-            self._began = began
-        return self._began
 
     async def _export_traces(self, supervisor: SupervisorLink) -> None:
         taken = await supervisor.ask(GetTraces, Traces)
