@@ -47,6 +47,10 @@ REPORTER = "api"
 """The name under which the audit journal has commands that came over the local API."""
 
 
+STEADY = 1.0
+"""Seconds by which the start may seem to move before it is taken to have moved."""
+
+
 class Known(NamedTuple):
     """What the supervisor knows."""
 
@@ -85,13 +89,28 @@ class _Command:
         self._reply(Replied(self._number, msgspec.json.encode(reply)))
 
 
+class _Start:
+    """When the supervisor started."""
+
+    def __init__(self) -> None:
+        self._monotonic = monotonic()
+        self._unix = 0.0
+
+    def unix(self) -> float:
+        """Return the Unix time. It stays the same while the clock is corrected a little: counters begin there."""
+        now = time() - (monotonic() - self._monotonic)
+        if abs(now - self._unix) > STEADY:
+            self._unix = round(now, 2)
+        return self._unix
+
+
 class GatewayAnswers:
     """Answers requests of the gateway."""
 
     def __init__(self, known: Known, services: Services) -> None:
         self._known = known
         self._services = services
-        self._began = monotonic()
+        self._start = _Start()
 
     def answer(self, request: Request, reply: Reply) -> None:
         """Answer a request, now or later."""
@@ -118,8 +137,9 @@ class GatewayAnswers:
             account.pipeline: {stage: dict(buckets) for stage, buckets in account.latency.items()}
             for account in known.accounts()
         }
-        started = round(time() - (monotonic() - self._began), 2)
-        return Figures(number, known.device(), known.pipelines(), known.models(), latency, started, known.cpu())
+        return Figures(
+            number, known.device(), known.pipelines(), known.models(), latency, self._start.unix(), known.cpu()
+        )
 
     def _show(self, request: Watch | GetRecent | GetPicture, reply: Reply) -> None:
         if isinstance(request, Watch):
