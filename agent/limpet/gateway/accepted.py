@@ -12,17 +12,21 @@ if TYPE_CHECKING:
 
     from limpet.gateway.connections import Connections
     from limpet.gateway.peers import Connection
+    from limpet.gateway.slow_clients import Patience
 
 CONNECTION = "limpet.connection"
 """Key of the connection in ``scope["state"]``."""
 
 
 class Accepted:
-    """A connection that counts until ``release``. ``request_bytes``: of a body."""
+    """A connection that counts until ``release``. ``request_bytes``: of a body. ``patience``: with the client."""
 
-    def __init__(self, connection: Connection, counted: Connections, request_bytes: int) -> None:
+    def __init__(
+        self, connection: Connection, counted: Connections, request_bytes: int, patience: Patience
+    ) -> None:
         self.connection = connection
         self.request_bytes = request_bytes
+        self.patience = patience
         self.state: dict[str, Any] = {CONNECTION: connection}
         self._counted = counted
 

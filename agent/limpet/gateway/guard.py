@@ -6,6 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from starlette.exceptions import HTTPException
 
 from limpet.contracts.api import Refused
 from limpet.gateway.accepted import CONNECTION
@@ -15,7 +16,7 @@ from limpet.gateway.hosts import is_foreign, is_ours
 from limpet.gateway.limits import Budget, Rates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,6 +40,7 @@ _PAGES = [
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 ]
+_CHALLENGE = {"www-authenticate": 'Bearer realm="limpet"'}
 _NO_STORE = (b"cache-control", b"no-store")
 BUDGET_REQUESTS = 4
 """The largest requests that may be in memory at once."""
@@ -52,13 +54,11 @@ class Limits(NamedTuple):
     names: frozenset[str]
 
 
-class RefusedError(Exception):
-    """A request is refused with this status, and the reason in words."""
+class RefusedError(HTTPException):
+    """A request is refused with this status, and the reason in words. What reads its body may raise it, too."""
 
-    def __init__(self, status: int, reason: str, *headers: tuple[bytes, bytes]) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.headers = headers
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, reason, headers)
 
 
 class Guard:
@@ -87,7 +87,7 @@ class Guard:
         """Return the headers of a request that may pass, and put its client into the scope. ``RefusedError``."""
         connection: Connection = scope["state"][CONNECTION]
         if not self._rates.allows(connection.key, monotonic()):
-            raise RefusedError(429, "too many requests; send fewer a second", (b"retry-after", b"1"))
+            raise RefusedError(429, "too many requests; send fewer a second", {"retry-after": "1"})
         headers = _unique(scope["headers"])
         path: str = scope["path"]
         if not path.isprintable():
@@ -98,8 +98,7 @@ class Guard:
         scope[CLIENT] = client = client_of(connection, self._token(connection, headers), protected=protected)
         refused = refusal(client, path, protected=protected)
         if refused is not None:
-            challenge = [(b"www-authenticate", b'Bearer realm="limpet"')] if refused[0] == 401 else []
-            raise RefusedError(*refused, *challenge)
+            raise RefusedError(*refused, _CHALLENGE if refused[0] == 401 else None)
         return headers
 
     def _check_site(self, scope: Scope, headers: dict[str, str], connection: Connection) -> None:
@@ -113,9 +112,9 @@ class Guard:
         try:
             return self._credentials.of_headers(connection, headers)
         except TooManyWrongError as error:
-            raise RefusedError(429, "too many wrong tokens", (b"retry-after", b"10")) from error
+            raise RefusedError(429, "too many wrong tokens", {"retry-after": "10"}) from error
         except WrongTokenError as error:
-            raise RefusedError(401, "this token is not valid", (b"www-authenticate", b"Bearer")) from error
+            raise RefusedError(401, "this token is not valid", _CHALLENGE) from error
 
 
 def _unique(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -140,13 +139,15 @@ class _Body:
 
     def expected(self, headers: dict[str, str]) -> Receive:
         """Return what reads the body. ``RefusedError`` if it is too large."""
-        length = headers.get("content-length")
+        length, has_pieces = headers.get("content-length"), "transfer-encoding" in headers
         if length is not None:
+            if has_pieces:
+                raise RefusedError(400, "content-length and transfer-encoding came together")
             if not (length.isascii() and length.isdigit() and len(length) < 20):
                 raise RefusedError(400, "content-length is not a number")
             self._count(int(length))  # The parser reads no more than that.
             return self._receive
-        return self._counted if "transfer-encoding" in headers else self._receive
+        return self._counted if has_pieces else self._receive
 
     async def _counted(self) -> Message:
         message = await self._receive()
@@ -157,7 +158,7 @@ class _Body:
         if self._size + size > self._most:
             raise RefusedError(413, f"the body is too large; `request_bytes` is {self._most}")
         if not self._budget.take(size):
-            raise RefusedError(503, "too many large requests at once", (b"retry-after", b"1"))
+            raise RefusedError(503, "too many large requests at once", {"retry-after": "1"})
         self._size += size
 
     def forget(self) -> None:
@@ -184,15 +185,15 @@ class _Answer:
         """Send the reason in place of the application's answer. If that has begun, the connection ends."""
         if self._has_begun:
             raise refused
-        body = msgspec.json.encode(Refused(error=str(refused)))
+        body = msgspec.json.encode(Refused(error=refused.detail))
         headers: list[Any] = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             _NO_STORE,
             *_EVERY,
-            *refused.headers,
+            *((name.encode(), value.encode()) for name, value in (refused.headers or {}).items()),
         ]
-        await self._send({"type": f"{self._kind}.start", "status": refused.status, "headers": headers})
+        await self._send({"type": f"{self._kind}.start", "status": refused.status_code, "headers": headers})
         await self._send({"type": f"{self._kind}.body", "body": body})
 
 

@@ -21,7 +21,7 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, accepted: Accepted, **options: Any) -> None:
         super().__init__(**options)
         self._accepted = accepted
-        self._pace = Pace(self._late, lambda: self.flow.read_paused, accepted.request_bytes)
+        self._pace = Pace(accepted.patience, self._late, lambda: self.flow.read_paused, accepted.request_bytes)
         self._request = 0
         self._progress = Progress("head")
         self._head_bytes = self._header_count = 0

@@ -22,7 +22,7 @@ class HttpProtocol(H11Protocol):
     def __init__(self, accepted: Accepted, **options: Any) -> None:
         super().__init__(**options)
         self._accepted = accepted
-        self._pace = Pace(self._late, lambda: self.flow.read_paused, accepted.request_bytes)
+        self._pace = Pace(accepted.patience, self._late, lambda: self.flow.read_paused, accepted.request_bytes)
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from limpet.contracts.api import Refused
@@ -88,6 +89,10 @@ async def _not_possible(_request: Request, error: Exception) -> Response:
     return refusal(_STATUS[error.cause], str(error), {"Retry-After": "1"} if error.cause == "busy" else None)
 
 
+async def _gone(_request: Request, _error: Exception) -> Response:
+    return refusal(400, "the client went away before its request was complete")
+
+
 async def _bug(request: Request, _error: Exception) -> Response:
     log.error("a bug in the local API, in %s", request.scope.get("endpoint"))
     return refusal(500, "a bug in Limpet; its log says more")
@@ -98,6 +103,7 @@ HANDLERS: Mapping[Any, ExceptionHandler] = {
     RequestError: _not_possible,
     BusyError: _busy,
     NotFoundError: _not_found,
+    ClientDisconnect: _gone,
     Exception: _bug,
 }
 """For ``Starlette(exception_handlers=...)``."""

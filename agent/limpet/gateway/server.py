@@ -18,7 +18,7 @@ from limpet.gateway.accepted import Accepted
 from limpet.gateway.bad_requests import CROWDED, LARGEST_HEAD
 from limpet.gateway.connections import Connections
 from limpet.gateway.peers import Connection
-from limpet.gateway.slow_clients import IDLE_SECONDS
+from limpet.gateway.slow_clients import Patience
 
 try:
     from limpet.gateway.http_protocol import HttpProtocol
@@ -37,18 +37,20 @@ AT_ONCE = 64
 OUT_OF_FILES_SECONDS = 1.0
 LARGEST_MESSAGE = 1024
 """Bytes of a message of a client over WebSocket."""
+_PATIENCE = Patience()
 
 
 class Server:
     """Serves an application. ``most``: connections. ``tls``: for those over TCP. ``protocol``: the HTTP parser."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - all that is served, and how
         self,
         app: ASGIApp,
         most: int,
         request_bytes: int,
         tls: ssl.SSLContext | None = None,
         protocol: Callable[..., Protocol] = HttpProtocol,
+        patience: Patience = _PATIENCE,
     ) -> None:
         self._config = Config(
             app,
@@ -57,7 +59,7 @@ class Server:
             lifespan="off",
             log_config=None,
             access_log=False,
-            timeout_keep_alive=IDLE_SECONDS,
+            timeout_keep_alive=patience.idle,
             h11_max_incomplete_event_size=LARGEST_HEAD,
             ws_max_size=LARGEST_MESSAGE,
             ws_per_message_deflate=False,
@@ -68,6 +70,7 @@ class Server:
         self._connections = Connections(most)
         self._request_bytes = request_bytes
         self._tls = tls
+        self._patience = patience
         self._protocol = protocol
         self._state = ServerState()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,7 +109,7 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, accepted: socket.socket, connection: Connection, tls: ssl.SSLContext | None) -> None:
-        held = Accepted(connection, self._connections, self._request_bytes)
+        held = Accepted(connection, self._connections, self._request_bytes, self._patience)
 
         def protocol() -> Protocol:
             return self._protocol(held, config=self._config, server_state=self._state, app_state={})

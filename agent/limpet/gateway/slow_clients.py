@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HEAD_SECONDS = 10.0
-"""Seconds that the first line and the headers of a request may take."""
-BODY_SECONDS = 10.0
+_NO_LINGER = struct.pack("ii", 1, 0)
 LEAST_BODY_RATE = 32_000
-"""Bytes a second. A body may take ``BODY_SECONDS`` more than the largest one takes at this rate."""
-STALLED_SECONDS = 30.0
-"""Seconds for which a client may read nothing while an answer waits for it."""
-IDLE_SECONDS = 30
-"""Seconds for which a connection may have no request."""
+"""Bytes a second. A body may take as much longer as the largest one takes at this rate."""
+
+
+class Patience(NamedTuple):
+    """Seconds that a client may take.
+
+    ``head``: for the first line and the headers of a request. ``body``: for its body. ``reading``: until it reads
+    an answer that waits. ``idle``: until the next request.
+    """
+
+    head: float = 10.0
+    body: float = 10.0
+    reading: float = 30.0
+    idle: int = 30
 
 
 class Progress(NamedTuple):
@@ -35,10 +44,13 @@ class Pace:
     ``paused``: whether the server itself does not read. ``largest``: bytes of a body.
     """
 
-    def __init__(self, late: Callable[[], None], paused: Callable[[], bool], largest: int) -> None:
+    def __init__(
+        self, patience: Patience, late: Callable[[], None], paused: Callable[[], bool], largest: int
+    ) -> None:
+        self._patience = patience
         self._late = late
         self._paused = paused
-        self._seconds = {"head": HEAD_SECONDS, "body": BODY_SECONDS + largest / LEAST_BODY_RATE}
+        self._seconds = {"head": patience.head, "body": patience.body + largest / LEAST_BODY_RATE}
         self._progress = IDLE
         self._request: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
@@ -58,7 +70,7 @@ class Pace:
     def stalls(self, transport: asyncio.Transport) -> None:
         """Note that the client does not read. The connection ends if it does not go on."""
         if self._reading is None:
-            self._reading = asyncio.get_running_loop().call_later(STALLED_SECONDS, transport.abort)
+            self._reading = asyncio.get_running_loop().call_later(self._patience.reading, _abort, transport)
 
     def reads(self) -> None:
         """Note that the client reads again."""
@@ -81,3 +93,9 @@ class Pace:
             self._start()
         else:
             self._late()
+
+
+def _abort(transport: asyncio.Transport) -> None:
+    """Close a connection, and have the kernel drop what the client did not read."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()

@@ -18,7 +18,7 @@ class WebSocketProtocol(WSProtocol):
     def __init__(self, accepted: Accepted, **options: Any) -> None:
         super().__init__(**options)
         self._accepted = accepted
-        self._pace = Pace(lambda: None, lambda: False, accepted.request_bytes)
+        self._pace = Pace(accepted.patience, lambda: None, lambda: False, 0)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Free what the connection holds."""
