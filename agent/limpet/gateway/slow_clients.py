@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NO_LINGER = struct.pack("ii", 1, 0)
+STALLED_SECONDS = 30.0
+"""Seconds for which a client may read nothing while an answer waits for it."""
 LEAST_BODY_RATE = 32_000
 """Bytes a second. A body may take as much longer as the largest one takes at this rate."""
 
@@ -24,7 +26,7 @@ class Patience(NamedTuple):
 
     head: float = 10.0
     body: float = 10.0
-    reading: float = 30.0
+    reading: float = STALLED_SECONDS
     idle: int = 30
 
 
