@@ -32,7 +32,7 @@ from limpet.contracts.outputs import (
 from limpet.pictures.frame import ArrayFrame
 from limpet.wire.records import LARGEST_SNAPSHOT, Answered, Result, Snapshot
 from limpet.worker import snapshot_picture
-from limpet.worker.snapshots import MOST_WAITING, PAUSE, Snapshots
+from limpet.worker.snapshots import MOST_WAITING, OFF, PAUSE, Snapshots
 from support.broker import wait_until
 
 if TYPE_CHECKING:
@@ -226,3 +226,28 @@ def test_whatever_a_model_gives_is_drawn_or_left_out(
     region = Region("r", 0.5, (0.1, 0.1, 0.2, 0.2), polygon=polygon)
     for output in (Detections(found, {}), Keypoints([pose], {}, skeleton), Segmentation({}, [region])):
         assert snapshot_picture.draw(GREY, output, SnapshotOptions(width=80)).jpeg
+
+
+def test_a_picture_that_is_only_shown_is_the_answer_and_no_snapshot() -> None:
+    desk = Desk()
+    desk.snapshots.show(7, "door", desk.options)
+    assert desk.sent == []  # there is no result yet
+    desk.see()
+    (answered,) = desk.sent
+    assert isinstance(answered, Answered)
+    assert (answered.number, answered.error) == (7, "")
+    assert opened(answered.result).shape == (240, 320, 3)
+    assert (desk.samples, desk.counts) == ([], {})
+    desk.snapshots.show(8, "door", desk.options)
+    desk.snapshots.show(9, "door", desk.options)
+    wait_until(desk.take)
+    assert [one.number for one in desk.sent[1:] if isinstance(one, Answered)] == [8, 9]
+
+
+def test_a_picture_that_is_only_shown_needs_snapshots_and_a_pipeline() -> None:
+    desk = Desk()
+    desk.snapshots.show(7, "door", None)
+    assert desk.sent == [Answered(7, f"the pipeline 'door' takes no pictures: {OFF}")]
+    desk.snapshots.show(8, "door", desk.options)
+    desk.snapshots.forget("door")
+    assert desk.sent[1] == Answered(8, "the pipeline was closed meanwhile; send it again")
