@@ -60,3 +60,9 @@ def inputs(*values: list[float | None], **fields: Any) -> bytes:
             "channels": ["ax", "ay"], "values": values, **fields,
         }
     )  # fmt: skip
+
+
+def log_line(text: str, **fields: Any) -> bytes:
+    return payload(
+        **{"time": NOON, "level": "INFO", "process": "worker imu", "logger": "limpet.part", "text": text, **fields}
+    )

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from limpet.errors import LimpetError
 from limpet.watch.picture import save_svg
-from limpet.watch.screen import View, frame
+from limpet.watch.screen import PAGES, View, frame
 from limpet.watch.state import Watched
 from limpet.watch.words import cells
 from watch import messages as said
@@ -125,6 +125,91 @@ def test_tab_shows_the_next_device() -> None:
     assert "press-07" in drawn(watched, 80, 24, view)[0]
 
 
+def test_one_pipeline_has_a_page_with_all_that_is_known() -> None:
+    watched = whole()
+    placed = {"op_share": 0.9, "time_share": 0.75, "speed": 3.5}
+    health = said.pipeline_health(placement=placed, sandbox=["landlock"], clipped=0.25, failovers=2)
+    watched.take("press-07", "health/motion", health, 100.0)
+    watched.take("press-07", "health/other", said.pipeline_health(pipeline="other", state="failed"), 100.0)
+    watched.take("press-07", "event", said.event("started", pipeline=""), 100.0)
+    view = View()
+    view.press("enter", watched)
+    text = "\n".join(drawn(watched, 100, 40, view))
+    for part in (
+        "motion  running  motion v3 on cpu (1 of 2)", "walking 92%", "p99", "invoke            100 µs      2 ms",
+        "90% of ops, 75% of time on the delegate, 3.5 times the CPU", "failovers 2", "3 queue",
+        "25% of the windows", "landlock", "motion: waiting: no port", "←→ pipelines", "a all",
+    ):  # fmt: skip
+        assert part in text
+    assert "started" not in text
+    view.press("right", watched)
+    assert "other  failed" in "\n".join(drawn(watched, 100, 40, view))
+    view.press("escape", watched)
+    assert "q quit" in "\n".join(drawn(watched, 100, 40, view))
+    assert view.page == "all"
+
+
+def test_the_device_has_a_page() -> None:
+    watched = whole()
+    api = {"state": "failed", "problem": "it cannot listen: Address already in use", "restarts": 3}
+    accelerator = {
+        "name": "npu",
+        "where": "usb 1",
+        "delegate": "edgetpu",
+        "usable": False,
+        "why_not": ["no rights"],
+    }
+    health = said.device_health(
+        api=api, accelerators=[accelerator], audit={"seq": 12, "sha256": "aa"}, uptime_s=93_600.0,
+        clock_synchronised=False, pipelines={"motion": "running"},
+    )  # fmt: skip
+    watched.take("press-07", "health", health, 100.0)
+    view = View()
+    view.press("d", watched)
+    text = "\n".join(drawn(watched, 100, 30, view))
+    for part in (
+        "press-07  boot 4-abc", "limpet 1.0, runs for 1 d 2 h", "25%, load 0.5",
+        "57 MB of Limpet, 100 MB available",
+        "51 °C", "not synchronised", "failed  it cannot listen: Address already in use  restarts 3", "12 lines",
+        "npu: no rights", "mqtt  outbox_depth 12  connected False", "motion                   running",
+    ):  # fmt: skip
+        assert part in text
+
+
+def test_events_and_log_have_pages_that_scroll_from_the_newest() -> None:
+    watched = whole()
+    for number in range(40):
+        watched.take("press-07", "event/motion", said.event(f"event{number:02}"), 100.0)
+        watched.take("press-07", "log", said.log_line(f"line{number:02}", level="ERROR"), 100.0)
+    watched.take("press-07", "log", said.log_line("\x1b[31mlast", left_out=7, process="supervisor"), 100.0)
+    view = View()
+    view.press("e", watched)
+    newest = "\n".join(drawn(watched, 80, 12, view))
+    assert "event39" in newest
+    assert "event20" not in newest
+    for _ in range(3):
+        view.press("page up", watched)
+    older = "\n".join(drawn(watched, 80, 12, view))
+    assert "event39" not in older
+    assert "event05" in older
+    view.press("home", watched)
+    assert "waiting: no port" in "\n".join(drawn(watched, 80, 12, view))
+    view.press("l", watched)
+    lines = "\n".join(drawn(watched, 80, 12, view))
+    assert "worker imu: line39" in lines
+    assert "(7 lines left out) supervisor: " in lines
+    assert "\x1b" not in lines
+
+
+def test_pages_without_anything_to_show_say_so() -> None:
+    watched = Watched()
+    watched.take("press-07", "status", said.status(), 100.0)
+    for key, part in (("p", "no pipeline"), ("d", "not reported"), ("e", "no event"), ("l", "no line")):
+        view = View()
+        view.press(key, watched)
+        assert part in "\n".join(drawn(watched, 80, 20, view))
+
+
 def test_two_lines_have_room_for_no_more_than_the_first_pipeline() -> None:
     watched = after(
         ("health/motion", said.pipeline_health()), ("health/other", said.pipeline_health(pipeline="other"))
@@ -133,11 +218,13 @@ def test_two_lines_have_room_for_no_more_than_the_first_pipeline() -> None:
 
 
 @settings(max_examples=30)
-@given(st.lists(damaged(), max_size=8), st.integers(1, 120), st.integers(1, 40))
-def test_no_message_breaks_the_screen_of_any_size(
-    received: list[tuple[str, bytes]], width: int, height: int
+@given(st.lists(damaged(), max_size=8), st.integers(1, 120), st.integers(1, 40), st.sampled_from([*PAGES, "a"]))
+def test_no_message_breaks_a_page_of_any_size(
+    received: list[tuple[str, bytes]], width: int, height: int, key: str
 ) -> None:
-    lines = drawn(after(*received), width, height)
+    watched, view = after(*received), View()
+    view.press(key, watched)
+    lines = drawn(watched, width, height, view)
     assert len(lines) <= height
     for line in lines:
         assert line.isprintable()
@@ -152,10 +239,15 @@ def test_texts_from_outside_are_shown_and_not_obeyed(text: str) -> None:
         ("event/motion", said.event(text, reason=text)),
         ("input/board", said.inputs([1.0], channels=[text])),
         ("result/motion", said.result(1, {**WALK, "label": text, "top": [{"label": text, "score": 0.5}]})),
+        ("log", said.log_line(text, process=text)),
+        ("health", said.device_health(pipelines={text: "running"}, reporters={text: {text: 3}})),
     )
-    lines = drawn(watched, 100, 30)
-    assert all(line.isprintable() for line in lines)
-    assert any("[bold red]" in line for line in lines) == (text == "[bold red]")
+    for key in PAGES:
+        view = View()
+        view.press(key, watched)
+        lines = drawn(watched, 100, 30, view)
+        assert all(line.isprintable() for line in lines)
+        assert any("[bold red]" in line for line in lines) == (text == "[bold red]")
 
 
 def test_a_picture_that_cannot_be_written_is_an_error_in_words(tmp_path: Path) -> None:

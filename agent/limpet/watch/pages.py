@@ -1,0 +1,176 @@
+"""The pages of the screen beside the first: one pipeline, the device, its events, its log. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from limpet.watch import plain, words
+from limpet.watch.pipeline_lines import STAGES, STYLES, pipeline_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from limpet.contracts.messages import AcceleratorHealth, ApiHealth, DeviceHealth, EventMessage, Placed
+    from limpet.watch.state import Device, Pipeline
+
+LABEL = 14
+"""Columns of the labels."""
+_LEVELS = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
+MOST_FIGURES = 16
+
+
+def pipeline_page(device: Device, pipeline: Pipeline, place: str, width: int, now: float) -> list[Text]:
+    """Return all that is known of a pipeline. ``place``: which one of how many."""
+    lines = [line.text for line in pipeline_lines(device, pipeline, width, now) if line.rank != _LATENCY_RANK]
+    lines[0].append(place, "dim")
+    return [
+        *lines,
+        Text(),
+        *_latency_table(pipeline),
+        *_facts_of_pipeline(pipeline),
+        *_events_of(device, pipeline.name),
+    ]
+
+
+_LATENCY_RANK = 6
+"""The rank of the short lines about latency, in whose place the page has a table."""
+
+
+def _latency_table(pipeline: Pipeline) -> Iterator[Text]:
+    known = [(stage, pipeline.latency[stage]) for stage in STAGES if stage in pipeline.latency]
+    if known:
+        yield Text(f"{'latency':{LABEL}}{'p50':>10}{'p95':>10}{'p99':>10}{'windows':>12}", "dim")
+    for stage, one in known:
+        times = "".join(f"{words.span(us):>10}" for us in (one.p50, one.p95, one.p99))
+        yield Text(f"{stage:{LABEL}}{times}{words.counted(one.count):>12}")
+
+
+def _facts_of_pipeline(pipeline: Pipeline) -> Iterator[Text]:
+    health, model = pipeline.health, pipeline.model
+    if model is not None and model.update is not None:
+        update = model.update
+        reason = f": {words.cleaned(update.reason)}" if update.reason else ""
+        yield _row("update", f"{words.cleaned(update.stage)}{reason}")
+    if health is None:
+        return
+    if health.placement is not None:
+        yield _row("proof", _placed(health.placement))
+    counts = f"errors {words.counted(health.errors)}  restarts {words.counted(health.restarts)}"
+    yield _row("counts", f"{counts}  failovers {words.counted(health.failovers)}")
+    for cause, count in list(health.dropped.items())[:MOST_FIGURES]:
+        if count:
+            yield _row("dropped", f"{words.counted(count)} {words.cleaned(cause, 40)}")
+    if health.clipped is not None:
+        yield _row("clipped", f"{words.share(health.clipped)} of the windows")
+    if health.sandbox:
+        yield _row("sandbox", ", ".join(words.cleaned(part, 60) for part in health.sandbox[:MOST_FIGURES]))
+
+
+def _placed(placed: Placed) -> str:
+    shares = [
+        ("ops", placed.op_share),
+        ("multiply-adds", placed.mac_share),
+        ("time", placed.time_share),
+    ]
+    named = [f"{words.share(share)} of {what}" for what, share in shares if share is not None]
+    return f"{', '.join(named)} on the delegate, {words.number(placed.speed)} times the CPU"
+
+
+def _events_of(device: Device, pipeline: str) -> list[Text]:
+    return [_event(event) for event in device.events if event.pipeline == pipeline][-5:]
+
+
+def device_page(device: Device) -> list[Text]:
+    """Return all that is known of the device itself."""
+    if (health := device.health) is None:
+        return [Text("the device has not reported its health yet", "dim")]
+    return [
+        *_machine(health),
+        *_api(health.api),
+        _row("models", words.cleaned(health.trust.models)),
+        *([] if health.audit is None else [_row("audit", f"{words.counted(health.audit.seq)} lines")]),
+        *(_accelerator(one) for one in health.accelerators[:MOST_FIGURES]),
+        *(_reporter(name, figures) for name, figures in list(health.reporters.items())[:MOST_FIGURES]),
+        *(
+            Text(f"{words.padded(words.cleaned(name), 24)} ").append(state, STYLES.get(state, "dim"))
+            for name, state in list(health.pipelines.items())[:64]
+        ),
+    ]
+
+
+def _machine(health: DeviceHealth) -> Iterator[Text]:
+    yield _row("device", f"{words.cleaned(health.device)}  boot {words.cleaned(health.boot, 40)}")
+    yield _row("version", f"limpet {words.cleaned(health.version, 20)}, runs for {_uptime(health.uptime_s)}")
+    load = "" if health.load_1m is None else f", load {words.number(health.load_1m)}"
+    yield _row("cpu", f"{words.share(health.cpu_share)}{load}")
+    free = words.number(health.memory_available_mb)
+    yield _row("memory", f"{words.number(health.pss_mb)} MB of Limpet, {free} MB available")
+    throttled = ", throttled" if health.throttled else ""
+    if health.temperature_c is not None:
+        yield _row("temperature", f"{words.number(health.temperature_c)} °C{throttled}", bad=bool(throttled))
+    yield _row("disk", f"{words.number(health.disk_free_mb)} MB free")
+    if health.clock_synchronised is not None:
+        synchronised = "synchronised" if health.clock_synchronised else "not synchronised"
+        yield _row("clock", synchronised, bad=not health.clock_synchronised)
+
+
+def _uptime(seconds: float) -> str:
+    minutes = int(min(max(seconds, 0.0), 1e9)) // 60
+    days, hours = minutes // 1440, minutes // 60 % 24
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes % 60} min"
+
+
+def _api(api: ApiHealth | None) -> Iterator[Text]:
+    if api is None:
+        return
+    where = ", ".join(words.cleaned(address, 80) for address in api.addresses[:4]) or words.cleaned(api.problem)
+    restarts = f"  restarts {words.counted(api.restarts)}" if api.restarts else ""
+    yield _row("local API", f"{api.state}  {where}{restarts}", bad=api.state == "failed")
+
+
+def _accelerator(one: AcceleratorHealth) -> Text:
+    state = "usable" if one.usable else words.cleaned("; ".join(one.why_not[:4]), 200)
+    return _row("accelerator", f"{words.cleaned(one.name, 60)}: {state}", bad=not one.usable)
+
+
+def _reporter(name: str, figures: dict[str, Any]) -> Text:
+    shown = [
+        f"{words.cleaned(key, 30)} {value}"
+        for key, value in list(figures.items())[:MOST_FIGURES]
+        if isinstance(value, (bool, int)) and abs(value) < 1 << 53
+    ]
+    return _row("reporter", "  ".join([words.cleaned(name, 30), *shown]), bad=figures.get("connected") is False)
+
+
+def _row(label: str, text: str, *, bad: bool = False) -> Text:
+    return Text(f"{label:{LABEL}}", "dim").append(text, "yellow" if bad else "")
+
+
+def events_page(device: Device) -> list[Text]:
+    """Return the events that are kept, the newest one last."""
+    return [_event(event) for event in device.events] or [Text("no event yet", "dim")]
+
+
+def _event(event: EventMessage) -> Text:
+    time = Text(f"{event.time.astimezone():%H:%M:%S} ", "dim")
+    return time.append(plain.event_line(event), _event_style(event.event))
+
+
+def _event_style(event: str) -> str:
+    if event in {"failed", "crashed", "api_failed"}:
+        return "red"
+    return "yellow" if event in {"waiting", "gap", "degraded"} else ""
+
+
+def log_page(device: Device) -> list[Text]:
+    """Return the lines of the log that are kept, the newest one last."""
+    lines = []
+    for line in device.lines:
+        text = Text(f"{line.time.astimezone():%H:%M:%S} ", "dim")
+        if line.left_out:
+            text.append(f"({words.counted(line.left_out)} lines left out) ", "yellow")
+        text.append(f"{words.cleaned(line.process, 40)}: ", "cyan")
+        lines.append(text.append(words.cleaned(line.text), _LEVELS.get(line.level, "")))
+    return lines or [Text("no line yet. The log is shown on the device itself, not over MQTT", "dim")]
