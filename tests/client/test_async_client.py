@@ -3,22 +3,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from limpet.client import AsyncClient, RefusedError, UnavailableError
-from support.api_daemon import api_daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from support.api_daemon import ApiDaemon
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiDaemon]:
-    with api_daemon(tmp_path_factory.mktemp("client")) as running:
-        yield running
+SIDE = 512
+"""Of the model ``wide``, see ``served``."""
 
 
 def test_several_tasks_share_a_client(served: ApiDaemon) -> None:
@@ -52,6 +49,20 @@ def test_results_come_in_a_loop(served: ApiDaemon) -> None:
 
     first, *others = asyncio.run(use())
     assert others == [first + 1, first + 2]
+
+
+def test_tasks_run_models_at_once_each_with_its_own_memory(served: ApiDaemon) -> None:
+    async def use() -> None:
+        async with AsyncClient(served.socket) as client:
+            await client.load("wide")
+            pictures = [np.full((1, SIDE, SIDE), n, np.float32) for n in range(8)]
+            answers = await asyncio.gather(*(client.infer("wide", one) for one in pictures))
+            for picture, answer in zip(pictures, answers, strict=True):
+                np.testing.assert_array_equal(next(iter(answer.values())), picture)
+            await client.unload("wide")
+
+    asyncio.run(use())
+    assert served.request("/v2/systemsharedmemory/status", unix=True).json == []
 
 
 def test_no_daemon_is_an_error_that_names_the_socket(tmp_path: Path) -> None:

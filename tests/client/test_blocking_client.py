@@ -1,25 +1,28 @@
 from __future__ import annotations
 
+import collections
+import contextlib
+import os
+import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
-from limpet.client import Client, DeviceHealth, PipelineHealth, RefusedError, UnavailableError
-from support.api_daemon import api_daemon
+from limpet.client import Client, ClientError, DeviceHealth, PipelineHealth, RefusedError, UnavailableError
+from support.broker import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.api_daemon import ApiDaemon
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiDaemon]:
-    with api_daemon(tmp_path_factory.mktemp("client")) as running:
-        yield running
+SIDE = 512
+"""Of the model ``wide``, see ``served``."""
 
 
 @pytest.fixture
@@ -65,6 +68,76 @@ def test_a_stream_of_a_pipeline_that_is_not_there_is_refused(client: Client) -> 
     with pytest.raises(RefusedError) as caught, client.results("nothing"):
         pass
     assert caught.value.status == 404
+
+
+def test_commands_give_their_result_or_the_reason(client: Client) -> None:
+    assert client.command("ping")["boot"]
+    with pytest.raises(RefusedError, match="nothing"):
+        client.command("threshold", pipeline="nothing", value=0.5)
+
+
+def test_a_quantized_model_takes_and_returns_real_values_or_its_own_integers(client: Client) -> None:
+    (output,) = client.infer("dense", np.array([[1.0, -0.5, 0.25]])).values()
+    assert output.dtype == np.float32
+    np.testing.assert_allclose(output, [[1.0, -0.5, 0.25]], atol=0.02)
+    (integers,) = client.infer("dense", {"input": [[10, -20, 30]]}).values()
+    assert integers.dtype == np.int8
+    np.testing.assert_allclose(integers, [[10, -20, 30]], atol=1)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        ({"other": [1]}, "has the inputs input, and not other"),
+        ([["a", "b", "c"]], "give numbers"),
+        ([[1, 2, 300]], "INT8"),
+        ([[1.0, 2.0], [3.0]], "no array"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_errors_before_anything_is_sent(
+    client: Client, inputs: Any, reason: str
+) -> None:
+    with pytest.raises(ClientError, match=reason):
+        client.infer("dense", inputs)
+
+
+def test_a_shape_that_the_model_does_not_take_is_refused_and_the_next_call_works(client: Client) -> None:
+    with pytest.raises(RefusedError, match="shape"):
+        client.infer("dense", [[0.5]])
+    assert client.infer("dense", [[0.5, 0.5, 0.5]])
+
+
+def test_large_tensors_go_through_shared_memory_that_no_file_is_left_of(client: Client, served: ApiDaemon) -> None:
+    assert [one.state for one in client.models() if one.name == "wide"] != ["READY"]
+    client.load("wide")
+    picture = np.random.default_rng(1).random((1, SIDE, SIDE), np.float32)
+    for factor in (1.0, 2.0):
+        (output,) = client.infer("wide", picture * np.float32(factor)).values()
+        np.testing.assert_array_equal(output, picture * np.float32(factor))
+    regions = served.request("/v2/systemsharedmemory/status", unix=True).json
+    assert [one["name"].startswith("limpet-client-") for one in regions] == [True]
+    assert not list(Path("/dev/shm").glob("limpet-client-*"))  # noqa: S108 - where it would be
+    client.close()
+    assert served.request("/v2/systemsharedmemory/status", unix=True).json == []
+    client.unload("wide")
+
+
+def test_a_stream_ends_with_its_server_and_the_client_goes_on_with_the_next(
+    client: Client, served: ApiDaemon
+) -> None:
+    assert client.device()
+    with client.results("motion") as results:
+        next(results)
+        os.kill(served.gateway_pid, signal.SIGKILL)
+        with pytest.raises(UnavailableError, match=r"closed|broke"):
+            collections.deque(results, maxlen=0)
+
+    def answers() -> bool:
+        with contextlib.suppress(UnavailableError):
+            return client.device().device == "press-07"
+        return False
+
+    wait_until(answers)
 
 
 def test_no_daemon_is_an_error_that_names_the_socket(tmp_path: Path) -> None:

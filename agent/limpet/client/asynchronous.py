@@ -128,8 +128,9 @@ class AsyncClient:
     ) -> dict[str, Array]:
         """Run a model on arrays. Return its outputs by name.
 
-        ``inputs``: an array, or whatever numpy makes one of; or a dict of them by the input's name. A quantized
-        input takes its own integers, or real values as float32. Large tensors go through shared memory.
+        ``inputs``: an array, or whatever numpy makes one of; or a dict of them by the input's name. If all are
+        floats, a quantized model takes and returns real values as float32; otherwise, its own integers. Large
+        tensors go through shared memory.
         ``ClientError`` if the model has no such inputs.
         """
         from limpet.client import tensors

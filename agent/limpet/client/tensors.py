@@ -66,6 +66,11 @@ class Inputs(NamedTuple):
         """Bytes of all arrays."""
         return sum(array.nbytes for array in self.arrays.values())
 
+    @property
+    def real(self) -> bool:
+        """Whether all are real values. Quantized outputs are then wanted as real values, too."""
+        return all(array.dtype.kind == "f" for array in self.arrays.values())
+
 
 def inputs_of(facts: ModelFacts, given: Mapping[str, Any] | Any) -> Inputs:
     """Return arrays for a model. ``given``: by the input's name, or one alone. ``ClientError``."""
@@ -117,7 +122,7 @@ class Placed(NamedTuple):
 
 def region_size(facts: ModelFacts, inputs: Inputs) -> int:
     """Return how many bytes of shared memory a call needs; 0 if its tensors are small."""
-    outputs = _large_outputs(facts)
+    outputs = _large_outputs(facts, real=inputs.real)
     if inputs.size < LARGE and not outputs:
         return 0
     return sum(aligned(size) for size in (*(each.nbytes for each in inputs.arrays.values()), *outputs.values()))
@@ -129,19 +134,20 @@ def place(region: Region, facts: ModelFacts, inputs: Inputs) -> Placed:
     for array in inputs.arrays.values():
         np.frombuffer(region.memory, array.dtype, array.size, offset)[...] = array.reshape(-1)
         offset = aligned(offset + array.nbytes)
-    for name, size in _large_outputs(facts).items():
+    for name, size in _large_outputs(facts, real=inputs.real).items():
         outputs[name] = offset, size
         offset = aligned(offset + size)
     return Placed(region, outputs)
 
 
-def _large_outputs(facts: ModelFacts) -> dict[str, int]:
+def _large_outputs(facts: ModelFacts, *, real: bool) -> dict[str, int]:
     """Return bytes of the outputs that are large and of a known size, by name."""
+    real_size = DTYPES["FP32"].itemsize if real else 0
     sizes = {}
     for output in facts.outputs:
         dtype = DTYPES.get(output.datatype)
         if dtype is not None and -1 not in output.shape:
-            size = int(np.prod(output.shape, dtype=np.int64)) * dtype.itemsize
+            size = int(np.prod(output.shape, dtype=np.int64)) * max(dtype.itemsize, real_size)
             if size >= LARGE:
                 sizes[output.name] = size
     return sizes
@@ -167,7 +173,10 @@ def infer(
                 "parameters": parameters,
             }
         )
-    request: dict[str, Any] = {"inputs": described, "parameters": {"binary_data_output": True}}
+    request: dict[str, Any] = {
+        "inputs": described,
+        "parameters": {"binary_data_output": True, "real": inputs.real},
+    }
     if placed is not None and placed.outputs:
         request["outputs"] = [_wanted(output.name, placed) for output in facts.outputs]
     header = msgspec.json.encode(request)
