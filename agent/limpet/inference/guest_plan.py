@@ -6,24 +6,27 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from limpet.contracts.delegate import Choice
+from limpet.contracts.delegate import CPU, Choice
 from limpet.errors import ConfigError, ModelError
 from limpet.inference import infer_request, unpacking
-from limpet.inference.admission import load
+from limpet.inference.admission import load, opened
 from limpet.inference.delegates import delegates_of
 from limpet.inference.inputs import StatePlan, describe
 from limpet.inference.planning import read_facts
 from limpet.inference.resolving import Configured, Resolver
 from limpet.inference.served_model import MOST_ROWS, Identity, ServedModel
+from limpet.inference.served_rows import SMALL, Rows
 from limpet.models import bundle as bundles
 from limpet.models.requirements import delegate_problem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import ExitStack
 
     from limpet.contracts.assignment import Assignment
     from limpet.contracts.model_facts import ModelFacts
     from limpet.contracts.runtime import Storing
+    from limpet.inference.admission import Planned
     from limpet.models.manifest import Manifest
 
 
@@ -98,6 +101,20 @@ def serve_guest(plan: GuestPlan, stack: ExitStack) -> ServedModel:
         infer_request.runtime(plan),
         rows=MOST_ROWS if rows else 1,
         forgets=bool(plan.state),
-        each=bool(plan.state) and not plan.state.lasting,
     )
-    return ServedModel(identity, model, cast("Storing", model) if plan.runtime.abilities.stored else None)
+    if not plan.runtime.abilities.stored:
+        return ServedModel(identity, model)
+    batch = rows_of(plan, plan.shapes, stack) if rows and model.delegate == CPU.name else None
+    return ServedModel(identity, model, cast("Storing", model), batch)
+
+
+def rows_of(plan: Planned, shapes: Sequence[tuple[int, ...]] | None, stack: ExitStack) -> Rows | None:
+    """Return what opens a copy of a model for several windows, on the CPU; ``None`` if the model is too large."""
+    if shapes is None or plan.bundle.model.stat().st_size > SMALL:
+        return None
+
+    def open_model(size: int) -> Storing:
+        wider = [(size, *shape[1:]) for shape in shapes]
+        return cast("Storing", stack.enter_context(opened(plan, CPU, wider)))
+
+    return Rows(open_model)

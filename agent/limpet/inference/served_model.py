@@ -5,13 +5,15 @@ Requests come from outside and are checked here. What is wrong with one is a ``M
 
 from __future__ import annotations
 
-from math import prod
+from collections import deque
+from math import inf, prod
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from limpet.errors import LimpetError, ModelError
+from limpet.inference.served_rows import SIZE, Rows
 from limpet.untrusted import reading
 from limpet.wire.border import cleaned
 from limpet.wire.guest_records import MOST_DIMENSIONS, MOST_TENSORS, Inferred, Placed, Serving, TensorFacts
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import Array, TensorSpec
     from limpet.contracts.runtime import Model, Storing
-    from limpet.wire.guest_records import Infer
     from limpet.wire.guest_socket import Wanted
 
 REAL = np.dtype("<f4")
@@ -35,7 +36,7 @@ _KINDS = "biuf"
 
 
 class Identity(NamedTuple):
-    """Which model it is. ``forgets``: it keeps state, which is cleared before each request. ``each``: and window.
+    """Which model it is. ``forgets``: it keeps state, which is cleared before each request.
 
     ``rows``: how many windows a request may have in its first dimension.
     """
@@ -46,20 +47,24 @@ class Identity(NamedTuple):
     runtime: str
     rows: int = 1
     forgets: bool = False
-    each: bool = False
 
 
 class ServedModel:
     """A model, and how clients see it. ``ModelError`` if it has tensors that cannot be sent.
 
-    ``storing``: the same model, if it also takes tensors as it stores them.
+    ``storing``: the same model, if it also takes tensors as it stores them. ``batch``: a copy of it that takes
+    several windows at once, if there can be one.
     """
 
-    def __init__(self, identity: Identity, model: Model, storing: Storing | None = None) -> None:
+    def __init__(
+        self, identity: Identity, model: Model, storing: Storing | None = None, batch: Rows | None = None
+    ) -> None:
         self._identity = identity
         self._model = model
         self._storing = storing
-        self.together = 1
+        self._batch = batch
+        self._one = inf
+        self.together = 1 if batch is None else SIZE
         self._ins = tuple(_facts(spec) for spec in model.inputs)
         self._outs = tuple(_facts(spec) for spec in model.outputs)
         if len(self._ins) > MOST_TENSORS or len(self._outs) > MOST_TENSORS:
@@ -75,33 +80,37 @@ class ServedModel:
             which.name, which.version, which.sha256, which.runtime, model.delegate, inputs, outputs, which.rows
         )
 
-    def answer(self, requests: Sequence[Wanted]) -> list[Inferred]:
-        """Run requests, and put their outputs into the memory."""
-        return [self._answer(wanted) for wanted in requests]
+    def begin(self, requests: Sequence[Wanted]) -> Job:
+        """Begin to run requests, at most ``together`` of them. They run in the steps of the job."""
+        return Job(self, requests)
 
-    def _answer(self, wanted: Wanted) -> Inferred:
-        infer, begin = wanted.infer, perf_counter()
-        queue_us = (begin - wanted.since) * 1e6
-        try:
-            with reading("a request"):
-                outputs = self._run(infer, wanted.memory)
-        except LimpetError as error:
-            return Inferred(infer.number, problem=cleaned(str(error)), queue_us=queue_us)
-        return Inferred(infer.number, outputs, queue_us=queue_us, run_us=(perf_counter() - begin) * 1e6)
+    def prepare(self, wanted: Wanted) -> Prepared:
+        """Check a request. ``LimpetError`` says what is wrong with it."""
+        infer = wanted.infer
+        inputs, rows = self._inputs(infer.inputs, wanted.memory)
+        target = _Target(wanted.memory, infer.offset, infer.size, rows)
+        return Prepared(inputs, rows, infer.real, target)
 
-    def _run(self, infer: Infer, memory: mmap.mmap) -> list[Placed]:
-        inputs, rows = self._inputs(infer.inputs, memory)
+    def pays_together(self, rows: int) -> bool:
+        """Whether so many windows run faster at once."""
+        return self._batch is not None and rows <= SIZE and self._batch.pays(rows, self._one)
+
+    def run_row(self, request: Prepared, row: int) -> None:
+        """Run one window of a request. ``ModelError``."""
         if self._identity.forgets:
             self._model.reset()
-        target = _Target(memory, infer.offset, infer.size, rows)
-        if rows == 1:
-            target.put(0, self._once(inputs, real=infer.real))
-        else:
-            for row in range(rows):
-                if row and self._identity.each:
-                    self._model.reset()
-                target.put(row, self._once([each[row : row + 1] for each in inputs], real=infer.real))
-        return target.placed
+        inputs = request.inputs if request.rows == 1 else [each[row : row + 1] for each in request.inputs]
+        begin = perf_counter()
+        request.target.put(row, self._once(inputs, real=request.real))
+        self._one = min(self._one, perf_counter() - begin)
+
+    def run_together(self, windows: Sequence[tuple[Prepared, int]]) -> None:
+        """Run windows of several requests, or of one, at once. They have the same form. ``ModelError``."""
+        assert self._batch is not None
+        rows = [[each[row : row + 1] for each in request.inputs] for request, row in windows]
+        outputs = self._batch.run(rows, real=windows[0][0].real)
+        for n, (request, row) in enumerate(windows):
+            request.target.put(row, [values[n : n + 1] for values in outputs])
 
     def _once(self, inputs: Sequence[Array], *, real: bool) -> Sequence[Array]:
         """Run on one window, inputs and outputs as they are stored. ``real``: outputs as real values."""
@@ -140,6 +149,104 @@ class ServedModel:
             flags: Array = values.view(np.uint8) != 0
             return flags
         return values if spec.quantized or spec.dtype.kind == "f" else values.copy()
+
+
+class Prepared(NamedTuple):
+    """A request that was checked."""
+
+    inputs: list[Array]
+    rows: int
+    real: bool
+    target: _Target
+
+    def form(self) -> tuple[object, ...]:
+        """Return what requests have in common that can run together."""
+        return self.real, *(values.dtype for values in self.inputs)
+
+
+class Job:
+    """Requests that run, in steps that take as long as one run of the model."""
+
+    def __init__(self, served: ServedModel, requests: Sequence[Wanted]) -> None:
+        self._served = served
+        self._ran = 0.0
+        self._left = deque(requests)
+        self._row = 0
+        self._prepared: Prepared | None = None
+        self._may_run_together = len(requests) > 1
+
+    @property
+    def done(self) -> bool:
+        """Whether all requests are answered."""
+        return not self._left
+
+    @property
+    def numbers(self) -> list[int]:
+        """The requests that are not answered yet."""
+        return [wanted.infer.number for wanted in self._left]
+
+    def step(self) -> list[Inferred]:
+        """Run the model once. Return the answers that are known now."""
+        if self._may_run_together and (answers := self._together()):
+            return answers
+        begin, problem = perf_counter(), ""
+        try:
+            with reading("a request"):
+                if self._prepared is None:
+                    self._prepared = self._served.prepare(self._left[0])
+                self._run(self._prepared)
+        except LimpetError as error:
+            problem = cleaned(str(error)) or type(error).__name__
+        self._ran += perf_counter() - begin
+        if problem or self._prepared is None:
+            return [self._answer(problem=problem)]
+        return [self._answer(self._prepared.target.placed)] if self._row >= self._prepared.rows else []
+
+    def _run(self, request: Prepared) -> None:
+        """Run the next window of a request, or several."""
+        count = min(request.rows - self._row, SIZE)
+        if count > 1 and self._served.pays_together(count):
+            self._served.run_together([(request, self._row + n) for n in range(count)])
+        else:
+            self._served.run_row(request, self._row)
+            count = 1
+        self._row += count
+
+    def _answer(self, outputs: Sequence[Placed] = (), problem: str = "") -> Inferred:
+        """Return the answer to the first request, and go on with the next one."""
+        wanted, ran = self._left.popleft(), self._ran
+        self._row, self._prepared, self._ran = 0, None, 0.0
+        queue_us = max(perf_counter() - wanted.since - ran, 0.0) * 1e6
+        return Inferred(wanted.infer.number, list(outputs), problem, queue_us=queue_us, run_us=ran * 1e6)
+
+    def _together(self) -> list[Inferred]:
+        """Run all requests at once, and return their answers; none if they have to run one by one."""
+        self._may_run_together = False
+        count, begin = len(self._left), perf_counter()
+        try:
+            with reading("a request"):
+                prepared = [self._served.prepare(wanted) for wanted in self._left]
+                alike = len({request.form() for request in prepared}) == 1
+                if not alike or any(request.rows > 1 for request in prepared):
+                    return []
+                if not self._served.pays_together(count):
+                    return []
+                self._served.run_together([(request, 0) for request in prepared])
+        except LimpetError:  # Which of them it is shows one by one.
+            return []
+        ran = (perf_counter() - begin) * 1e6
+        answers = [
+            Inferred(
+                wanted.infer.number,
+                request.target.placed,
+                queue_us=(begin - wanted.since) * 1e6,
+                run_us=ran,
+                batched=count,
+            )
+            for wanted, request in zip(self._left, prepared, strict=True)
+        ]
+        self._left.clear()
+        return answers
 
 
 class _Target:

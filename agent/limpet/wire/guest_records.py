@@ -94,7 +94,7 @@ class Inferred(msgspec.Struct, tag=True):
     """The outputs, in the model's order; or, if ``problem`` is not empty, why there are none.
 
     ``busy``: another try may help. ``queue_us`` and ``run_us``: how long it waited and ran, in µs.
-    ``batched``: with how many others it ran.
+    ``batched``: how many requests ran at once, with this one.
     """
 
     number: int

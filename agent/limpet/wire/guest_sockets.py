@@ -27,6 +27,21 @@ TOGETHER = 0.0002
 """Seconds for which an answer may wait for others, so that small models do not wake the gateway for each."""
 
 
+class Job(Protocol):
+    """Requests that run, in steps."""
+
+    @property
+    def done(self) -> bool:
+        """Whether all are answered."""
+
+    @property
+    def numbers(self) -> list[int]:
+        """The requests that are not answered yet."""
+
+    def step(self) -> list[Inferred]:
+        """Run the model once. Return the answers that are known now."""
+
+
 class Serves(Protocol):
     """A model that answers requests, at most ``together`` at a time."""
 
@@ -35,8 +50,8 @@ class Serves(Protocol):
     def serving(self) -> Serving:
         """Return the first record of each socket."""
 
-    def answer(self, requests: Sequence[Wanted]) -> list[Inferred]:
-        """Run requests."""
+    def begin(self, requests: Sequence[Wanted]) -> Job:
+        """Begin to run requests."""
 
 
 class _Guest:
@@ -46,6 +61,21 @@ class _Guest:
         self.link = link
         self.close = close
         self.waiting: deque[Wanted] = deque()
+        self.job: Job | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self.job is not None or bool(self.waiting)
+
+    def step(self) -> None:
+        """Run the model once."""
+        if self.job is None:
+            count = min(self.served.together, len(self.waiting))
+            self.job = self.served.begin([self.waiting.popleft() for _ in range(count)])
+        for answer in self.job.step():
+            self.link.answer(answer)
+        if self.job.done:
+            self.job = None
 
 
 class GuestSockets:
@@ -62,7 +92,7 @@ class GuestSockets:
     @property
     def waiting(self) -> bool:
         """Whether there are requests to run."""
-        return any(guest.waiting for guest in self._guests.values())
+        return any(guest.busy for guest in self._guests.values())
 
     def add(
         self, link: GuestSocket, served: Serves | Refused, owner: object, close: Callable[[], None], most: int
@@ -106,17 +136,15 @@ class GuestSockets:
     def run(self, until: float, stop: Callable[[], object]) -> float:
         """Run requests of each socket in turn until none waits, ``stop`` says so, or the time is over.
 
-        At least one runs. ``until`` is a time of ``perf_counter``. Return for how many seconds they ran.
+        A model runs at least once. ``until`` is a time of ``perf_counter``. Return for how many seconds they ran.
         """
         begin = oldest = now = perf_counter()
         over = False
         while not over and self.waiting:
             for guest in list(self._guests.values()):
-                if not guest.waiting:
+                if not guest.busy:
                     continue
-                count = min(guest.served.together, len(guest.waiting))
-                for answer in guest.served.answer([guest.waiting.popleft() for _ in range(count)]):
-                    guest.link.answer(answer)
+                guest.step()
                 now = perf_counter()
                 if now - oldest > TOGETHER:
                     self.flush()
@@ -134,8 +162,9 @@ class GuestSockets:
     def end(self, owner: object, reason: str) -> None:
         """End the sockets of an owner, and answer what waits with a reason that will pass."""
         for guest in [one for one in self._guests.values() if one.owner is owner]:
-            for wanted in guest.waiting:
-                guest.link.answer(Inferred(wanted.infer.number, problem=reason, busy=True))
+            begun = [] if guest.job is None else guest.job.numbers
+            for number in (*begun, *(wanted.infer.number for wanted in guest.waiting)):
+                guest.link.answer(Inferred(number, problem=reason, busy=True))
             self._flush(guest)
             self._drop(guest)
 

@@ -13,6 +13,7 @@ from limpet.contracts.delegate import CPU
 from limpet.errors import LimpetError, ModelError
 from limpet.inference import infer_request
 from limpet.inference.admission import opened
+from limpet.inference.guest_plan import rows_of
 from limpet.inference.inputs import complete
 from limpet.inference.served_model import MOST_ROWS, Identity, ServedModel
 from limpet.wakeup import Wakeup
@@ -130,18 +131,20 @@ def _served(pipeline: Pipeline, stack: ExitStack) -> ServedModel:
     if plan.state:
         loaded = stack.enter_context(opened(plan, CPU, pipeline.shapes))
     model = complete(loaded, plan.inputs, plan.state)
-    stores = able.stored and model is loaded and not isinstance(loaded, DelegatedModel)
     manifest = plan.bundle.manifest
+    rows = not plan.state and _batched(pipeline, model)
     identity = Identity(
         manifest.name,
         manifest.version,
         infer_request.digest(plan, model.delegate),
         infer_request.runtime(plan),
-        rows=MOST_ROWS if _batched(pipeline, model) else 1,
+        rows=MOST_ROWS if rows else 1,
         forgets=bool(plan.state),
-        each=bool(plan.state) and not plan.state.lasting,
     )
-    return ServedModel(identity, model, cast("Storing", loaded) if stores else None)
+    if not able.stored or model is not loaded or isinstance(loaded, DelegatedModel):
+        return ServedModel(identity, model)
+    batch = rows_of(plan, pipeline.shapes, stack) if rows and model.delegate == CPU.name else None
+    return ServedModel(identity, model, cast("Storing", loaded), batch)
 
 
 def _batched(pipeline: Pipeline, model: Model) -> bool:
