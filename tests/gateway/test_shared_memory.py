@@ -86,12 +86,13 @@ def test_what_is_no_shared_memory_is_refused(key: str, tmp_path: Path) -> None:
     os.mkfifo(fifo)
     folder.mkdir()
     try:
-        for name in (link.name, fifo.name, folder.name, "..", ".", f"../../{outside}", "a/b", "", "\0", "absent"):
+        for name in (link.name, fifo.name, folder.name, "..", ".", f"../../{outside}", "a/b", "", "\0"):
             assert refused(shared, name) == "invalid"
     finally:
         link.unlink()
         fifo.unlink()
         folder.rmdir()
+    assert refused(shared, f"{key}-absent") == "unknown"
     assert refused(shared, key, size=65) == "invalid"
     assert refused(shared, key, name="a/b") == "invalid"
 

@@ -10,7 +10,13 @@ from limpet.contracts.api import PipelineView, SessionView
 from limpet.contracts.commands import REQUESTS
 from limpet.contracts.messages import DeviceHealth, EventMessage, Reply, ResultMessage
 from limpet.gateway.device_routes import LastQuery, NoQuery
-from limpet.gateway.open_inference.descriptions import Indexed, ModelConfiguration, ModelMetadata, Statistics
+from limpet.gateway.open_inference.descriptions import (
+    Indexed,
+    ModelConfiguration,
+    ModelMetadata,
+    Ready,
+    Statistics,
+)
 from limpet.gateway.open_inference.health_routes import Server
 from limpet.gateway.open_inference.json_requests import JsonAnswer, JsonRequest
 from limpet.gateway.open_inference.repository_routes import IndexRequest, LoadRequest
@@ -50,13 +56,6 @@ class Operation(NamedTuple):
     method: Literal["get", "post"] = "get"
     status: int = 200
     optional: bool = False
-
-
-class ModelReady(msgspec.Struct):
-    """Whether a model can be used now."""
-
-    name: str
-    ready: bool
 
 
 def operations() -> Iterator[Operation]:
@@ -113,7 +112,7 @@ def _models() -> Iterator[Operation]:
     yield Operation("/v2/models/stats", tag, "Statistics of all models", Statistics)
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         yield Operation(model, tag, "Inputs and outputs of a model", ModelMetadata)
-        yield Operation(f"{model}/ready", tag, "Whether a model is ready", ModelReady)
+        yield Operation(f"{model}/ready", tag, "Whether a model is ready", Ready)
         yield Operation(f"{model}/config", tag, "Configuration of a model", ModelConfiguration)
         yield Operation(f"{model}/stats", tag, "Statistics of a model", Statistics)
         yield Operation(f"{model}/infer", tag, "Run a model", JsonAnswer, body=JsonRequest, method="post")

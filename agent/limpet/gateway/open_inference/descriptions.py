@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from limpet.wire.guest_records import Serving
 
 
+class Ready(msgspec.Struct):
+    """The answer to ``GET /v2/models/MODEL/ready``. A model that is not ready has status 503."""
+
+    name: str
+    ready: bool = True
+
+
 class TensorMetadata(msgspec.Struct):
     """An input or an output. -1 in ``shape``: any size."""
 

@@ -6,6 +6,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from limpet.gateway.errors import RequestError
+from limpet.gateway.guard import CLIENT
 from limpet.gateway.open_inference.json_requests import decoded, encoded, request
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ class InferRoute:
         if encoding:
             body = _decompressed(body, encoding, self._largest)
         asked, binary = decoded(body, header_length)
-        path, client = scope["path_params"], scope.get("limpet.client")
-        uid = None if client is None else client.uid
-        wanted = request(path["model"], path.get("version", ""), uid, asked, binary)
+        path = scope["path_params"]
+        model, version = path["model"], path.get("version", "")
+        await self._protocol.find_channel(model, version)  # an unknown model is the first thing to say
+        wanted = request(model, version, scope[CLIENT].uid, asked, binary)
         content, length = encoded(await self._protocol.infer(wanted), asked)
         headers = [(b"content-length", b"%d" % len(content))]
         if length is None:

@@ -11,13 +11,14 @@ from limpet.errors import UnreadableError
 from limpet.gateway.errors import RequestError
 from limpet.gateway.model_channel import PATIENCE
 from limpet.gateway.open_inference.messages import Bytes, InferAnswer, InferRequest, Input, Region, Wanted
-from limpet.gateway.open_inference.tensors import pack, unpack
+from limpet.gateway.open_inference.tensors import FORMS, pack, unpack
 from limpet.untrusted import reading
 from limpet.wire.guest_records import MOST_DIMENSIONS, MOST_TENSORS
 
 Size: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 40)]
 Shape: TypeAlias = Annotated[list[Size], Meta(max_length=MOST_DIMENSIONS)]
 TensorName: TypeAlias = Annotated[str, Meta(max_length=1000)]
+Datatype: TypeAlias = Annotated[str, Meta(max_length=16, extra_json_schema={"enum": list(FORMS)})]
 Shared: TypeAlias = Annotated[str, Meta(max_length=255)]
 
 
@@ -56,7 +57,7 @@ class JsonInput(msgspec.Struct):
     """An input. ``data``: numbers row by row, flat or in lists of lists; not there if it is elsewhere."""
 
     name: TensorName
-    datatype: Annotated[str, Meta(max_length=16)]
+    datatype: Datatype
     shape: Shape
     parameters: InputParameters = InputParameters()
     data: list[Any] | None = None

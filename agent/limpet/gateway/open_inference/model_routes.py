@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
+from limpet.gateway.errors import RequestError
 from limpet.gateway.json_answers import answer
-from limpet.gateway.open_inference.descriptions import configuration, metadata, statistics
+from limpet.gateway.open_inference.descriptions import Ready, configuration, metadata, statistics
+from limpet.wire.border import cleaned
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -30,15 +32,17 @@ def routes(protocol: OpenInference) -> list[BaseRoute]:
 
     async def ready(request: Request) -> Response:
         name, version = which(request)
-        is_ready = await protocol.ready(name, version)
-        return answer({"name": name, "ready": is_ready}, 200 if is_ready else 503)
+        found = await protocol.find(name, version)
+        if not found.ready:
+            raise RequestError("busy", f'model "{name}" is not ready: {cleaned(found.reason)}')
+        return answer(Ready(name))
 
     async def all_counted(_request: Request) -> Response:
         return answer(statistics(protocol.statistics))
 
     async def counted(request: Request) -> Response:
         name, version = which(request)
-        await protocol.ready(name, version)
+        await protocol.find(name, version)
         found = {
             key: one for key, one in protocol.statistics.items() if key[0] == name and version in ("", key[1])
         }

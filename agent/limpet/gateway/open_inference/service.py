@@ -39,7 +39,7 @@ class OpenInference:
     async def infer(self, request: InferRequest) -> InferAnswer:
         """Run a model. ``RequestError`` says why not."""
         begin = perf_counter_ns()
-        channel = await self.models.channel(request.model, version_number(request.version))
+        channel = await self.find_channel(request.model, request.version)
         version = str(channel.serving.version)
         counted = self._statistics(request.model, version)
         try:
@@ -91,8 +91,12 @@ class OpenInference:
 
     async def describe(self, name: str, version: str) -> tuple[Serving, ModelForm]:
         """Return what a model is, and its tensors. ``RequestError`` if it is not there or not ready."""
-        channel = await self.models.channel(name, version_number(version))
+        channel = await self.find_channel(name, version)
         return channel.serving, self._form(channel)
+
+    async def find_channel(self, name: str, version: str) -> ModelChannel:
+        """Return the channel to a model. ``RequestError`` if it is not there or not ready."""
+        return await self.models.channel(name, version_number(version))
 
     async def versions(self, name: str) -> list[str]:
         """Return the versions of a model that can be used now."""
@@ -100,7 +104,11 @@ class OpenInference:
 
     async def ready(self, name: str, version: str) -> bool:
         """Whether a model can be used now. ``RequestError`` ``unknown`` if it does not exist."""
-        return (await self.models.find(name, version_number(version))).ready
+        return (await self.find(name, version)).ready
+
+    async def find(self, name: str, version: str) -> ServedModel:
+        """Return a model as the supervisor knows it. ``RequestError`` ``unknown`` if it does not exist."""
+        return await self.models.find(name, version_number(version))
 
     async def index(self) -> Sequence[ServedModel]:
         """Return all models that clients can use or load."""
