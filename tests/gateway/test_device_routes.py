@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from limpet.contracts.api import PipelineView
-from limpet.contracts.messages import DeviceHealth, EventMessage, ResultMessage
+from limpet.contracts.messages import DeviceHealth, EventMessage, LogMessage, ResultMessage
 from support.api_daemon import ApiDaemon, api_daemon
 from support.broker import wait_until
 from support.streams import events
@@ -58,6 +58,17 @@ def test_the_last_events_come_oldest_first_with_and_without_a_stream_beside_them
     assert last(1) == last(20)[-1:]
     with events(running):
         assert last(1) == last(20)[-1:]
+
+
+def test_the_log_has_lines_of_several_processes_and_is_for_those_who_control(running: ApiDaemon) -> None:
+    def lines(last: int) -> list[LogMessage]:
+        return msgspec.json.decode(running.request(f"/api/log?last={last}", unix=True).body, type=list[LogMessage])
+
+    wait_until(lambda: any("motion: running" in line.text for line in lines(100)))
+    assert len(lines(1)) == 1
+    assert running.request("/api/log").status == 403
+    with events(running, "kind=log", unix=True) as messages:
+        assert next(messages)["topic"] == "log"
 
 
 @pytest.mark.parametrize(

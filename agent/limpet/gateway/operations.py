@@ -8,7 +8,7 @@ import msgspec
 
 from limpet.contracts.api import PipelineView, SessionView
 from limpet.contracts.commands import REQUESTS
-from limpet.contracts.messages import DeviceHealth, EventMessage, Reply, ResultMessage
+from limpet.contracts.messages import DeviceHealth, EventMessage, LogMessage, Reply, ResultMessage
 from limpet.gateway.device_routes import LastQuery, NoQuery
 from limpet.gateway.open_inference.descriptions import (
     Indexed,
@@ -77,9 +77,7 @@ def _device() -> Iterator[Operation]:
     )
     yield Operation(f"{PIPELINE}/picture.jpg", "device", "Its last result, drawn on the picture", Media(JPEG))
     yield Operation("/api/events", "device", "The last events, oldest first", list[EventMessage], LastQuery)
-    yield Operation(
-        "/api/log", "device", "The last lines of the log, oldest first", list[dict[str, Any]], LastQuery
-    )
+    yield Operation("/api/log", "device", "The last lines of the log, oldest first", list[LogMessage], LastQuery)
 
 
 def _others() -> Iterator[Operation]:

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 PATIENCE = 2.0
 """Seconds to wait for the begin of the stream, if no client has one."""
-_REMEMBERED = frozenset({"status", "event", "log"})
-"""Kinds that come first in a stream. The state of the device and its pipelines follows."""
+QUIET = 0.1
+"""Seconds without a further message after which the begin is over."""
+_STATE = frozenset({"health", "model", "input"})
+"""Kinds that are in the begin of each stream. Events come before them, and lines of the log after them."""
 
 
 class _Line(msgspec.Struct):
@@ -52,12 +54,16 @@ def routes(context: Context) -> list[BaseRoute]:
 async def _last(feed: Feed, kind: str, most: int) -> list[msgspec.Raw]:
     """Return the last messages of a kind, oldest first."""
     found: list[Item] = []
+    wanted = _STATE | {kind}
     # A daemon without a pipeline has nothing else to say.
-    with feed.subscribe() as subscription, suppress(asyncio.TimeoutError):
+    with feed.subscribe(lambda item: item.kind in wanted) as subscription, suppress(asyncio.TimeoutError):
         await asyncio.wait_for(_read_begin(subscription, found), PATIENCE)
     return [_line.decode(item.line).message for item in found if item.kind == kind][-most:]
 
 
 async def _read_begin(subscription: Subscription, found: list[Item]) -> None:
-    while all(item.kind in _REMEMBERED for item in found):
+    while not any(item.kind in _STATE for item in found):
         found += await subscription.read()
+    with suppress(asyncio.TimeoutError):
+        while True:
+            found += await asyncio.wait_for(subscription.read(), QUIET)
