@@ -167,16 +167,23 @@ JSON = st.recursive(
 WHOLE = {
     "status": said.status(), "health": said.device_health(), "health/motion": said.pipeline_health(),
     "event/motion": said.event("x"), "input/board": said.inputs([1.0]), "result/motion": said.result(1, WALK),
+    "log": said.log_line("x", left_out=1),
+    "health ": said.device_health(
+        api={"state": "listening", "addresses": ["x"]}, audit={"seq": 1, "sha256": "x"},
+        accelerators=[{"name": "n", "where": "w", "delegate": "d", "usable": False, "why_not": ["x"]}],
+    ),
+    "health/motion ": said.pipeline_health(placement={"op_share": 0.5}, clipped=0.5, sandbox=["x"]),
 }  # fmt: skip
 
 
 @st.composite
 def damaged(draw: st.DrawFn) -> tuple[str, bytes]:
     """Return a message with some fields replaced, or any bytes."""
-    topic = draw(st.sampled_from(sorted(WHOLE)))
+    key = draw(st.sampled_from(sorted(WHOLE)))
+    topic = key.strip()
     if draw(st.booleans()):
         return topic, draw(st.binary(max_size=50))
-    fields = json.loads(WHOLE[topic])
+    fields = json.loads(WHOLE[key])
     chosen = draw(st.lists(st.sampled_from(sorted(fields)), max_size=3))
     return topic, json.dumps(fields | {name: draw(JSON) for name in chosen}).encode()
 
