@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import signal
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -189,9 +190,14 @@ def test_the_picture_is_cleared_when_snapshots_or_the_pipeline_are_gone(
         wait_until(lambda: not retained(broker))
         configured(tmp_path, broker, "snapshots = { every = 1 }")
         running.signal(signal.SIGHUP)
-        wait_until(lambda: "configuration read again" in running.log)
-        put(photos / "z.png", 1)
-        wait_until(lambda: retained(broker))
+        wait_until(lambda: running.log.count("configuration read again") == 2)
+        numbers = count()
+
+        def is_pictured_again() -> bool:
+            put(photos / f"z{next(numbers)}.png", 1)  # the worker may still have the configuration before
+            return bool(retained(broker))
+
+        wait_until(is_pictured_again)
         assert running.stop() == 0
     path = configured(tmp_path, broker, "")  # while the daemon does not run
     path.write_text(path.read_text().replace("[pipelines.door]", "[pipelines.gate]"))
