@@ -24,7 +24,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiDaemon]:
     store = folder / "state" / "models"
     store.mkdir(parents=True)
     content = models.same(folder / "wide.tflite", (1, SIDE, SIDE), "float32").read_bytes()
-    wide = store / "wide-1.limpet"
-    bundles.bundle(wide, {"model.tflite": content}, name="wide", version=1, model="model.tflite")
-    with api_daemon(folder, api="load = true", commands='commands = ["ping", "threshold"]') as running:
+    larger = store / "mobilenet-1.limpet"
+    bundles.bundle(larger, {"model.tflite": content}, name="mobilenet", version=1, model="model.tflite")
+    with api_daemon(folder, api="load = true", commands='commands = ["ping", "capture", "threshold"]') as running:
         yield running

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 SIDE = 512
-"""Of the model ``wide``, see ``served``."""
+"""Of the model ``mobilenet``, see ``served``."""
 
 
 def test_several_tasks_share_a_client(served: ApiDaemon) -> None:
@@ -54,12 +54,12 @@ def test_results_come_in_a_loop(served: ApiDaemon) -> None:
 def test_tasks_run_models_at_once_each_with_its_own_memory(served: ApiDaemon) -> None:
     async def use() -> None:
         async with AsyncClient(served.socket) as client:
-            await client.load("wide")
+            await client.load("mobilenet")
             pictures = [np.full((1, SIDE, SIDE), n, np.float32) for n in range(8)]
-            answers = await asyncio.gather(*(client.infer("wide", one) for one in pictures))
+            answers = await asyncio.gather(*(client.infer("mobilenet", one) for one in pictures))
             for picture, answer in zip(pictures, answers, strict=True):
                 np.testing.assert_array_equal(next(iter(answer.values())), picture)
-            await client.unload("wide")
+            await client.unload("mobilenet")
 
     asyncio.run(use())
     assert served.request("/v2/systemsharedmemory/status", unix=True).json == []

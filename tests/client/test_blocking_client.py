@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 SIDE = 512
-"""Of the model ``wide``, see ``served``."""
+"""Of the model ``mobilenet``, see ``served``."""
 
 
 @pytest.fixture
@@ -108,18 +108,18 @@ def test_a_shape_that_the_model_does_not_take_is_refused_and_the_next_call_works
 
 
 def test_large_tensors_go_through_shared_memory_that_no_file_is_left_of(client: Client, served: ApiDaemon) -> None:
-    assert [one.state for one in client.models() if one.name == "wide"] != ["READY"]
-    client.load("wide")
+    assert [one.state for one in client.models() if one.name == "mobilenet"] != ["READY"]
+    client.load("mobilenet")
     picture = np.random.default_rng(1).random((1, SIDE, SIDE), np.float32)
     for factor in (1.0, 2.0):
-        (output,) = client.infer("wide", picture * np.float32(factor)).values()
+        (output,) = client.infer("mobilenet", picture * np.float32(factor)).values()
         np.testing.assert_array_equal(output, picture * np.float32(factor))
     regions = served.request("/v2/systemsharedmemory/status", unix=True).json
     assert [one["name"].startswith("limpet-client-") for one in regions] == [True]
     assert not list(Path("/dev/shm").glob("limpet-client-*"))  # noqa: S108 - where it would be
     client.close()
     assert served.request("/v2/systemsharedmemory/status", unix=True).json == []
-    client.unload("wide")
+    client.unload("mobilenet")
 
 
 def test_a_stream_ends_with_its_server_and_the_client_goes_on_with_the_next(
