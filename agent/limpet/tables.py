@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -13,6 +15,10 @@ from limpet.contracts.updates import UpdateWindow
 
 if TYPE_CHECKING:
     from limpet.updates.address import Address
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+MOST_CONNECTIONS = 384
+"""More than that, and the gateway could run out of file descriptors, of which it has 512."""
 
 
 class TrustTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -141,8 +147,72 @@ class ApiTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Bytes that one request may have, tensors and all."""
     requests_per_second: Positive = 2000.0
     """Requests that one client gets answered a second. A burst may have twice as many."""
-    connections: Count = 128
-    """Connections that are open at once."""
+    connections: Annotated[int, Meta(ge=1, le=MOST_CONNECTIONS)] = 128
+    """Connections that are open at once. One client of the network gets a quarter of them."""
     otlp: OtlpTable | None = None
     """Metrics and traces for an OpenTelemetry collector. Default: none. Example: `{ url =
     "http://127.0.0.1:4318" }`."""
+
+    def __post_init__(self) -> None:
+        if not (self.listen or self.grpc or self.socket):
+            raise ValueError("listen and grpc are empty, and socket is false: then no client can connect")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together: set both")
+        if self.client_ca is not None and self.certificate is None:
+            raise ValueError("client_ca needs TLS: set certificate and key, too")
+        if self.load and not self.protected and not self.socket:
+            raise ValueError("load needs clients that may control: set token_file, client_ca, or socket = true")
+        seen: set[ListenAddress] = set()
+        for key, entries in (("listen", self.listen), ("grpc", self.grpc)):
+            for entry in entries:
+                address = self._address(key, entry)
+                if address in seen:
+                    raise ValueError(f'{key} has "{entry}", which is there before')
+                seen.add(address)
+        for name in self.hosts:
+            if not _HOST.fullmatch(name):
+                raise ValueError(f'hosts has "{name}": write a name without a port, such as "device.example"')
+
+    @property
+    def protected(self) -> bool:
+        """Whether clients over TCP need a token or a certificate."""
+        return self.token_file is not None or self.client_ca is not None
+
+    def _address(self, key: str, entry: str) -> ListenAddress:
+        try:
+            address = listen_address(entry)
+        except ValueError as error:
+            raise ValueError(f'{key} has "{entry}": {error}') from error
+        if not (address.is_local or self.protected):
+            raise ValueError(
+                f'{key} has "{entry}", which other machines can reach: set token_file or client_ca. '
+                "To make a token, run: limpet token NAME"
+            )
+        return address
+
+
+class ListenAddress(NamedTuple):
+    """Where a server listens. ``host`` is an IP address."""
+
+    host: str
+    port: int
+
+    @property
+    def is_local(self) -> bool:
+        """Whether programs on this device alone can reach it."""
+        return ipaddress.ip_address(self.host).is_loopback
+
+
+def listen_address(text: str) -> ListenAddress:
+    """Return the parts of an address such as ``127.0.0.1:7470`` or ``[::1]:7470``. ``ValueError``."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 1 << 16):
+        raise ValueError("write an IP address, a colon, and a port from 1 to 65535")
+    has_brackets = host.startswith("[") and host.endswith("]")
+    try:
+        address = ipaddress.ip_address(host[1:-1] if has_brackets else host)
+    except ValueError:
+        raise ValueError('write an IP address, such as "127.0.0.1:7470" or "[::1]:7470"') from None
+    if (address.version == 6) != has_brackets:
+        raise ValueError("an IPv6 address is in brackets, and an IPv4 address is not")
+    return ListenAddress(str(address), int(port))

@@ -18,6 +18,7 @@ from limpet.delivery import reporters
 from limpet.deployment.assignments import sources_alone
 from limpet.deployment.local import first_that_works, look_up
 from limpet.device.machine import Machine
+from limpet.doctor import local_api
 from limpet.errors import ConfigError, ConfigFileError, DeployError, LimpetError, ModelError
 from limpet.inference import needs, planning, trial, unpacking
 from limpet.models import bundle as bundles
@@ -100,6 +101,9 @@ def inspect(
     found = Findings([], [], [])
     _reporters(wanted, found, complete=complete)
     _trust(wanted, found)
+    if wanted.api is not None:
+        found.problems.extend(local_api.problems(wanted.api))
+        found.warnings.extend(f"warning: api: {each.what}: {each.why}" for each in local_api.risks(wanted.api))
     specs = _sources(wanted, found.problems)
     with _aside(wanted) as aside:
         models = look_up(aside)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from limpet.device.unix_path import reachable
 from limpet.errors import LimpetError
+from limpet.tables import listen_address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,15 +24,9 @@ class ListenError(LimpetError):
     """An address cannot be listened at. The text says which one and why."""
 
 
-def split(address: str) -> tuple[str, int]:
-    """Return host and port of an address that was checked. IPv6 addresses are in brackets."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
 def listen(address: str) -> socket.socket:
     """Listen at an address and port. ``ListenError``."""
-    host, port = split(address)
+    host, port = listen_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=_WAITING)

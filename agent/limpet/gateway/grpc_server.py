@@ -23,6 +23,7 @@ from limpet.gateway.limits import Budget, Rates
 from limpet.gateway.link import BusyError
 from limpet.gateway.model_channel import PATIENCE
 from limpet.gateway.slow_clients import STALLED_SECONDS
+from limpet.tables import listen_address
 from limpet.untrusted import reading
 
 # Before the import: gRPC would log what clients do wrong, and prepare for forks, which never come.
@@ -133,7 +134,7 @@ class _Calls:
     def __init__(self, credentials: Credentials, table: ApiTable) -> None:
         self._credentials = credentials
         self._rates = Rates(table.requests_per_second, 2 * table.requests_per_second)
-        self._ports = [addresses.split(address)[1] for address in table.grpc]
+        self._ports = [listen_address(address).port for address in table.grpc]
         self._budget = Budget(BUDGET_REQUESTS * table.request_bytes)
         self._reading = asyncio.Semaphore(MOST_READ_AT_ONCE)
         self._streams = 0

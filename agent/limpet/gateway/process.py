@@ -30,6 +30,7 @@ from limpet.gateway.server import Server
 from limpet.isolation import sandbox
 from limpet.isolation.child import die_before_parent, die_with_parent, set_name
 from limpet.isolation.permissions import Permissions
+from limpet.tables import listen_address
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
 from limpet.wire.gateway_records import LARGEST_TO_GATEWAY, Begin, Listening, ToGateway
@@ -83,8 +84,7 @@ def _begin(channel: Channel[ToGateway]) -> Begin:
 def open_all(begin: Begin) -> Opened:
     """Open sockets and read files. ``LimpetError`` says what is wrong."""
     table = begin.table
-    protected = table.token_file is not None or table.client_ca is not None
-    credentials = Credentials(files.read_tokens(table), protected=protected)
+    credentials = Credentials(files.read_tokens(table), protected=table.protected)
     settings, pem = files.tls(table), files.read_pem(table)
     found = [addresses.listen(address) for address in table.listen]
     if begin.socket is not None:
@@ -98,7 +98,7 @@ def permissions(table: ApiTable) -> Permissions:
     return Permissions(
         endpoints=frozenset([Endpoint(collector.host.strip("[]"), collector.port)] if collector else []),
         accepts=True,
-        listens=frozenset(addresses.split(address)[1] for address in table.grpc),
+        listens=frozenset(listen_address(address).port for address in table.grpc),
         shared_memory=True,
     )
 

@@ -1,0 +1,26 @@
+"""``limpet token`` prints a line for the file, and the token beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limpet import cli
+from limpet.gateway import tokens
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_the_line_goes_to_the_file_and_the_token_to_the_person(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["token", "anna"]) == 0
+    line, said = capsys.readouterr()
+    secret = said.splitlines()[0].removeprefix("Token of anna: ")
+    assert tokens.name_of(tokens.parse(line.encode(), "f"), secret) == "anna"
+    assert secret not in line
+
+
+def test_a_name_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["token", "../anna"]) == 2
+    line, said = capsys.readouterr()
+    assert line == ""
+    assert '"../anna": use letters' in said
