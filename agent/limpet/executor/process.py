@@ -13,13 +13,13 @@ import os
 from contextlib import ExitStack, suppress
 from math import prod
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from limpet.contracts.delegate import CPU
 from limpet.device import directories
-from limpet.errors import LimpetError, UnreadableError
+from limpet.errors import LimpetError, ModelError, UnreadableError
 from limpet.inference import admission, needs
 from limpet.inference.delegates import delegates_of
 from limpet.inference.input_fit import resized
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.assignment import Assignment
-    from limpet.contracts.data import TensorSpec
+    from limpet.contracts.data import Array, TensorSpec
     from limpet.contracts.delegate import Choice
+    from limpet.contracts.runtime import Storing
     from limpet.inference.plan import PipelinePlan
     from limpet.wire.fork_records import Open
 
@@ -113,13 +114,20 @@ class _Executor:
         if isinstance(record, Run):
             with reading("inputs"):
                 inputs = [view(self._memory, *pair) for pair in zip(self._ins, record.inputs, strict=True)]
-            outputs = self._model.run(inputs)
+            outputs = self._run(inputs, record)
             return Done(outputs=[put(self._memory, *pair) for pair in zip(self._outs, outputs, strict=True)])
         if isinstance(record, Reset):
             self._model.reset()
         elif isinstance(record, Recheck):
             self._recheck()
         return Done()
+
+    def _run(self, inputs: Sequence[Array], record: Run) -> Sequence[Array]:
+        if not record.stored:
+            return self._model.run(inputs)
+        if not self._plan.runtime.abilities.stored:
+            raise ModelError(f"the runtime {self._plan.runtime.kind!r} takes no stored values")
+        return cast("Storing", self._model).run_stored(inputs, real=record.real)
 
     def _recheck(self) -> float:
         """Check that outputs are still right and come fast enough. Return how many seconds that took."""

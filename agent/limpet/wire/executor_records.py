@@ -14,10 +14,15 @@ LARGEST = 1 << 20
 """Bytes of a record between a worker and its executor, in both directions."""
 
 
-class Run(msgspec.Struct, tag=True):
-    """Run on the inputs that are in memory, each where its place begins."""
+class Run(msgspec.Struct, tag=True, omit_defaults=True):
+    """Run on the inputs that are in memory, each where its place begins.
+
+    ``stored``: inputs may be as their tensors store them, and so are outputs, unless ``real`` values are wanted.
+    """
 
     inputs: list[ArrayForm]
+    stored: bool = False
+    real: bool = False
 
 
 class Reset(msgspec.Struct, tag=True):

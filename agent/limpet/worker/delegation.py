@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from limpet.accelerators.failover import Failover
 from limpet.contracts.delegate import CPU
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from limpet.contracts.assignment import PipelineOptions
     from limpet.contracts.data import Array, FloatArray
     from limpet.contracts.messages import Placed
-    from limpet.contracts.runtime import Model
+    from limpet.contracts.runtime import Model, Storing
     from limpet.inference.plan import PipelinePlan
     from limpet.worker.executor_link import ExecutorLink
 
@@ -111,6 +111,17 @@ class DelegatedModel:
         if not self._may_use_cpu:
             raise ModelError(f"no delegate is left: {self.reason}")
         return self._cpu.run(inputs)
+
+    def run_stored(self, inputs: Sequence[Array], /, *, real: bool) -> Sequence[Array]:
+        """Run as ``run`` does, on tensors as they are stored. The runtime must declare ``stored``."""
+        if self._link is not None:
+            try:
+                return self._link.run_stored(inputs, real=real)
+            except ModelError as error:
+                self._fall_back(str(error))
+        if not self._may_use_cpu:
+            raise ModelError(f"no delegate is left: {self.reason}")
+        return cast("Storing", self._cpu).run_stored(inputs, real=real)
 
     def absorb(self, byte_values: FloatArray) -> bool:  # noqa: ARG002
         """Return False: executors get real values."""

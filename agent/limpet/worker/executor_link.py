@@ -83,10 +83,21 @@ class ExecutorLink:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Run once."""
+        return self._run(inputs, stored=False, real=False)
+
+    def run_stored(self, inputs: Sequence[Array], /, *, real: bool) -> list[Array]:
+        """Run once on tensors as they are stored. See ``limpet.contracts.runtime.Storing``."""
+        outputs = self._run(inputs, stored=True, real=real)
+        for values, spec in zip(outputs, self._expected.outputs, strict=True):
+            if not real and values.dtype != spec.dtype:
+                raise ModelError(f"it gives {values.dtype} for {spec.name!r}, which is stored as {spec.dtype}")
+        return outputs
+
+    def _run(self, inputs: Sequence[Array], *, stored: bool, real: bool) -> list[Array]:
         if self._rechecking:
             self._finish_recheck()
         forms = [put(self._memory, *pair) for pair in zip(self._ins, inputs, strict=True)]
-        done = self._do(Run(forms), self._timeout)
+        done = self._do(Run(forms, stored, real), self._timeout)
         if len(done.outputs) != len(self._outs):
             raise ModelError(f"it gives {len(done.outputs)} outputs; the model has {len(self._outs)}")
         for form, place, spec in zip(done.outputs, self._outs, self._expected.outputs, strict=True):

@@ -128,6 +128,9 @@ def _served(pipeline: Pipeline, stack: ExitStack) -> ServedModel:
     if able.learns:
         raise ModelError("the model learns on this device from what it runs, so clients cannot run it")
     loaded: Model = pipeline.model
+    if isinstance(loaded, DelegatedModel) and any(-1 in spec.shape for spec in loaded.inputs):
+        # An accelerator may refuse another size, and the pipeline would lose it.
+        raise ModelError("the size of its inputs is open, so clients cannot run it on an accelerator")
     if plan.state:
         loaded = stack.enter_context(opened(plan, CPU, pipeline.shapes))
     model = complete(loaded, plan.inputs, plan.state)
@@ -141,9 +144,9 @@ def _served(pipeline: Pipeline, stack: ExitStack) -> ServedModel:
         rows=MOST_ROWS if rows else 1,
         forgets=bool(plan.state),
     )
-    if not able.stored or model is not loaded or isinstance(loaded, DelegatedModel):
+    if not able.stored or model is not loaded:
         return ServedModel(identity, model)
-    batch = rows_of(plan, pipeline.shapes, stack) if rows and model.delegate == CPU.name else None
+    batch = rows_of(plan, pipeline.shapes, stack) if rows and plan.delegates == (CPU,) else None
     return ServedModel(identity, model, cast("Storing", loaded), batch)
 
 
