@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from limpet.gateway import tokens
 from limpet.gateway.open_inference.grpc_messages import MESSAGES, SERVICE
 from support.api_daemon import api_daemon
 from support.broker import wait_until
+from support.certificates import authority, certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,6 +100,34 @@ def test_connections_beyond_the_limit_are_closed_and_those_that_are_open_go_on(s
         assert call(one, "ServerLive").live
 
 
+def test_idle_streams_keep_no_call_waiting_and_are_limited(served: ApiDaemon) -> None:
+    with channel(served) as one:
+        open_stream = one.stream_stream(
+            f"/{SERVICE}/ModelStreamInfer",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=MESSAGES["ModelStreamInferResponse"].FromString,
+        )
+        requests: list[queue.Queue[Any]] = [queue.Queue() for _ in range(9)]
+        streams = []
+        for waiting in requests[:8]:
+            stream = open_stream(iter(waiting.get, None), timeout=60)
+            waiting.put(MESSAGES["ModelInferRequest"](**infer_fields()))
+            assert len(next(stream).infer_response.raw_output_contents[0]) == 3
+            streams.append(stream)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(open_stream(iter(requests[8].get, None), timeout=20))
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert call(one, "ModelInfer", **infer_fields()).model_name == "dense"
+        requests[0].put(MESSAGES["ModelInferRequest"](model_name="nothing"))
+        assert "nothing" in next(streams[0]).error_message  # and the stream goes on
+        requests[0].put(MESSAGES["ModelInferRequest"](**infer_fields()))
+        assert not next(streams[0]).error_message
+        for waiting in requests:
+            waiting.put(None)
+        for stream in streams:
+            assert list(stream) == []
+
+
 def is_closed(connection: socket.socket) -> bool:
     connection.setblocking(False)
     try:
@@ -127,3 +157,17 @@ def test_a_token_is_needed_if_there_are_tokens(tmp_path: Path) -> None:
         assert (
             refused(one, "RepositoryModelLoad", secret, model_name="other")[0] != grpc.StatusCode.UNAUTHENTICATED
         )
+
+
+def test_a_certificate_is_needed_if_authorities_of_clients_are_configured(tmp_path: Path) -> None:
+    ca = authority(tmp_path)
+    (certificate_of_server, key), (own, own_key) = certificate(ca, "server"), certificate(ca, "robot")
+    api = f'certificate = "{certificate_of_server}"\nkey = "{key}"\nclient_ca = "{ca}"'
+    with api_daemon(tmp_path, grpc=True, api=api) as served:
+        address, options = f"localhost:{served.grpc_port}", (("grpc.ssl_target_name_override", "localhost"),)
+        shown = grpc.ssl_channel_credentials(ca.read_bytes(), own_key.read_bytes(), own.read_bytes())
+        with grpc.secure_channel(address, shown, options) as one:
+            assert call(one, "ServerMetadata").name == "limpet"
+            assert refused(one, "RepositoryModelLoad", model_name="x")[0] != grpc.StatusCode.PERMISSION_DENIED
+        with grpc.secure_channel(address, grpc.ssl_channel_credentials(ca.read_bytes()), options) as one:
+            assert refused(one, "ServerLive")[0] == grpc.StatusCode.UNAVAILABLE

@@ -118,13 +118,20 @@ async def _run(channel: Channel[ToGateway], begin: Begin, opened: Opened) -> Non
         opened.exporter.run(link) if opened.exporter else asyncio.Event().wait()
     ]
     if table.grpc:
-        from limpet.gateway import grpc_server  # 10 MB that others need not have
-
         try:
-            tasks.append(await grpc_server.start(context, opened.pem))
+            tasks.append(await _start_grpc(context, opened))
         except LimpetError as error:
             link.say(Listening(problem=cleaned(str(error))))
             return
         found += [f"{address} for gRPC" for address in table.grpc]
     link.say(Listening(addresses=found))
     await asyncio.gather(*tasks)
+
+
+async def _start_grpc(context: Context, opened: Opened) -> Coroutine[Any, Any, object]:
+    """Serve gRPC, for which others need not have 15 MB. ``LimpetError`` says why that is not possible."""
+    try:
+        from limpet.gateway import grpc_server
+    except ModuleNotFoundError as error:
+        raise LimpetError("`grpc` needs the extra api-grpc. Run: pip install 'limpet[api-grpc]'") from error
+    return await grpc_server.start(context, opened.pem)
