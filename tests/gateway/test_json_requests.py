@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.gateway.errors import RequestError
-from limpet.gateway.open_inference.json_requests import decoded, encoded, request
+from limpet.gateway.open_inference.json_requests import decoded, encoded, raw_request, request
 from limpet.gateway.open_inference.messages import InferAnswer, InferRequest, Output, Region
+from limpet.gateway.open_inference.planning import ModelForm, TensorForm
 
 
 def read(body: dict[str, Any], binary: bytes = b"") -> InferRequest:
@@ -85,6 +86,24 @@ def test_any_bytes_are_read_or_refused(body: bytes, length: str | None) -> None:
     except RequestError as error:
         found = error
     assert isinstance(found, InferRequest) or found.cause == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "expected"),
+    [([1, 3], 12, [1, 3]), ([-1, 3], 24, [2, 3]), ([2, -1], 8, [2, 1]), ([-1], 0, [0])],
+)
+def test_the_size_of_a_body_without_json_decides_an_open_dimension(
+    shape: list[int], size: int, expected: list[int]
+) -> None:
+    form = ModelForm([TensorForm("x", "FP32", shape, real=False)], [])
+    found = raw_request("model", "", None, form, bytes(size))
+    assert [(one.name, one.shape, len(one.content)) for one in found.inputs] == [("x", expected, size)]
+
+
+def test_a_body_without_json_needs_a_model_with_one_input() -> None:
+    two = [TensorForm(name, "FP32", [1], real=False) for name in "xy"]
+    with pytest.raises(RequestError, match="the model has 2"):
+        raw_request("model", "", None, ModelForm(two, []), b"")
 
 
 def test_lists_in_lists_without_end_are_refused() -> None:

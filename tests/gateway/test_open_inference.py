@@ -51,6 +51,14 @@ def test_real_values_come_and_go_for_a_quantized_model(served: ApiDaemon) -> Non
     assert found["data"] == pytest.approx([5, -7, 1], abs=1 / 16)
 
 
+def test_a_body_without_json_is_the_only_input(served: ApiDaemon) -> None:
+    headers = {"Inference-Header-Content-Length": "0"}
+    found = served.request(INFER, "POST", bytes([1, 2, 3]), headers)
+    assert found.body[int(found.headers["inference-header-content-length"]) :] == bytes([1, 2, 3])
+    wrong = served.request(INFER, "POST", bytes([1, 2]), headers)
+    assert (wrong.status, "has 2 bytes" in wrong.json["error"]) == (400, True)
+
+
 def test_tensors_go_through_shared_memory(served: ApiDaemon) -> None:
     key = f"limpet-test-{uuid4().hex}"
     path = FOLDER / key

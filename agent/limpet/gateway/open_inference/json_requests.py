@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from math import prod
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +15,9 @@ from limpet.gateway.open_inference.messages import Bytes, InferAnswer, InferRequ
 from limpet.gateway.open_inference.tensors import FORMS, pack, unpack
 from limpet.untrusted import reading
 from limpet.wire.guest_records import MOST_DIMENSIONS, MOST_TENSORS
+
+if TYPE_CHECKING:
+    from limpet.gateway.open_inference.planning import ModelForm
 
 Size: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 40)]
 Shape: TypeAlias = Annotated[list[Size], Meta(max_length=MOST_DIMENSIONS)]
@@ -107,6 +111,8 @@ class JsonAnswer(msgspec.Struct, omit_defaults=True):
     id: str = ""
 
 
+RAW = JsonRequest([], parameters=RequestParameters(binary_data_output=True))
+"""What a request without JSON wants."""
 _DECODER = msgspec.json.Decoder(JsonRequest)
 _ENCODER = msgspec.json.Encoder()
 
@@ -141,6 +147,18 @@ def request(model: str, version: str, uid: int | None, body: JsonRequest, binary
     outputs = [Wanted(one.name, _region(one)) for one in body.outputs]
     patience = min(body.parameters.timeout / 1e6 or PATIENCE, PATIENCE)
     return InferRequest(model, version, body.id, inputs, outputs, body.parameters.real, uid, patience)
+
+
+def raw_request(model: str, version: str, uid: int | None, form: ModelForm, body: bytes) -> InferRequest:
+    """Return the request of a body that is the only input of a model. ``RequestError`` if that cannot be."""
+    if len(form.inputs) != 1:
+        raise RequestError("invalid", f"a body without JSON is one input; the model has {len(form.inputs)}")
+    one = form.inputs[0]
+    shape = list(one.shape)
+    if shape.count(-1) == 1:
+        row = FORMS[one.datatype].size * -prod(shape)
+        shape[shape.index(-1)] = len(body) // row if row else 0
+    return InferRequest(model, version, "", [Input(one.name, one.datatype, shape, body)], [], uid=uid)
 
 
 def _content(one: JsonInput, binary: memoryview) -> tuple[Bytes | Region, memoryview]:
