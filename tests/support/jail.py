@@ -1,8 +1,8 @@
-"""A process that enters the sandbox of a configuration's only worker, or of an executor of its only pipeline, and
-then tries what it is told to try.
+"""A process that enters the sandbox of a configuration's only worker, of an executor of its only pipeline, or of
+the gateway, and then tries what it is told to try.
 
-``python -m support.jail FILE [DELEGATE]``: first it writes the list of what is in force, then for each word on its
-standard input what came of it: "done", or the name of the error.
+``python -m support.jail FILE [DELEGATE|GATEWAY]``: first it writes the list of what is in force, then for each
+word on its standard input what came of it: "done", or the name of the error.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from limpet import config
 from limpet.contracts.data import Samples
 from limpet.deployment.local import assignment_of
+from limpet.gateway import process
 from limpet.inference import needs
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.planning import plan_pipeline, plan_source, source_plugin
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from limpet.isolation.permissions import Permissions
 
 ROOT = Path(__file__).parent.parent
+GATEWAY = "the gateway"
 
 
 class Jail:
@@ -85,9 +87,14 @@ def _tcp(port: str) -> None:
         pass
 
 
-def _listen(_: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)):
+def _listen(port: str) -> None:
+    with socket.create_server(("127.0.0.1", int(port or 0))):
         pass
+
+
+def _accept(_: str) -> None:
+    """Accept a connection on a socket that was opened before. None comes, which is EAGAIN."""
+    LISTENER.accept()
 
 
 def _family(name: str) -> None:
@@ -183,9 +190,12 @@ def _samples(channels: tuple[str, ...]) -> Samples:
     return Samples(np.zeros((8, len(channels)), np.float32), times, times, 0)
 
 
+LISTENER = socket.create_server(("127.0.0.1", 0))
+LISTENER.setblocking(False)
 ATTEMPTS: dict[str, Callable[[str], object]] = {
     "tcp": _tcp,
     "listen": _listen,
+    "accept": _accept,
     "stream": _stream,
     "fastopen": _fast_open,
     "datagram": lambda _: _family("AF_INET"),
@@ -241,9 +251,16 @@ def of_executor(wanted: config.Config, delegate: str) -> Permissions:
     return needs.of_executor(assignment, plan, choice)
 
 
+def _permissions(wanted: config.Config, whose: str = "") -> Permissions:
+    if whose == GATEWAY:
+        assert wanted.api
+        return process.permissions(wanted.api)
+    return of_executor(wanted, whose) if whose else of_worker(wanted)
+
+
 def main() -> None:
     wanted = config.read(sys.argv[1])
-    _say(sandbox.enter(of_executor(wanted, sys.argv[2]) if sys.argv[2:] else of_worker(wanted)))
+    _say(sandbox.enter(_permissions(wanted, *sys.argv[2:])))
     for line in sys.stdin:
         what, _, argument = line.strip().partition(" ")
         try:
