@@ -115,6 +115,7 @@ consumers: .venv/.dev programs .venv-sparkplug/.installed .venv-homeassistant/.i
 # Clients that others wrote, beside a real daemon. Each file check_*.py is one part of the API.
 .PHONY: api
 api: .venv/.dev programs .venv-triton/.installed ## prove: have programs that others wrote use the local API; Python 3.11, 1 GB
+	@tools/need.sh prometheus=prometheus promtool=prometheus
 	@$(PYTHON) -m pytest -q tests/api/check_*.py
 
 .venv-triton/.installed: requirements/triton.txt

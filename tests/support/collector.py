@@ -24,12 +24,16 @@ _KINDS: dict[str, Any] = {
 
 
 class Collector:
-    """What came. ``status`` and ``body`` are the answer; without a ``body`` it is an empty response."""
+    """What came. ``bodies``: the last bytes of each path.
+
+    ``status`` and ``body`` are the answer; without a ``body`` it is an empty response.
+    """
 
     def __init__(self) -> None:
         self.status = 200
         self.body: bytes | None = None
         self.requests: list[tuple[str, dict[str, str], Any]] = []
+        self.bodies: dict[str, bytes] = {}
         self.url = ""
 
     def of(self, path: str) -> list[Any]:
@@ -59,7 +63,8 @@ def collector() -> Iterator[Collector]:
             asked, answered = _KINDS[self.path.removeprefix("/otlp")]
             assert self.headers["content-type"] == "application/x-protobuf"
             assert self.headers["content-encoding"] == "gzip"
-            request = asked.FromString(gzip.decompress(body))
+            state.bodies[self.path.removeprefix("/otlp")] = data = gzip.decompress(body)
+            request = asked.FromString(data)
             state.requests.append((self.path.removeprefix("/otlp"), dict(self.headers), request))
             answer = answered().SerializeToString() if state.body is None else state.body
             self.send_response(state.status)
