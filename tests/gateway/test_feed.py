@@ -21,7 +21,7 @@ from limpet.delivery.monitor_socket import BYTES_AT_ONCE, MonitorSocket
 from limpet.errors import UnreadableError
 from limpet.gateway import feed as gateway_feed
 from limpet.gateway.feed import Feed, parse
-from limpet.gateway.link import NotFoundError, SupervisorLink
+from limpet.gateway.link import FRESH, NotFoundError, SupervisorLink
 from limpet.supervision.gateway_answers import GatewayAnswers, Known, Services
 from limpet.supervision.ledger import Account
 from limpet.supervision.pictures import Pictures
@@ -39,12 +39,14 @@ from limpet.wire.gateway_records import (
     ToGateway,
 )
 from limpet.wire.records import RawAnswered, Transition
+from support import reports
 from support.broker import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
+    from limpet.contracts.messages import DeviceHealth
     from limpet.contracts.reporter import Command
     from limpet.gateway.feed import Item, Subscription
     from limpet.supervision.guests import Guests
@@ -84,13 +86,13 @@ class Desk:
         self.selector = selectors.PollSelector()
         self.recent = RecentResults()
         self.pictures = Pictures(self._ask)
-        self.watches = 0
+        self.watches = self.measured = 0
         self._asked: list[int] = []
         self.obeyed: list[tuple[str, str, bytes, str]] = []
         self._socket = MonitorSocket(path / "monitor.sock", self.monitor, ORIGIN, self.selector)
         account = Account("one", "", Transition("one", "running"))
         known = Known(
-            device=lambda: pytest.fail("not asked for"),
+            device=self._device,
             pipelines=list,
             models=list,
             accounts=lambda: [account],
@@ -105,6 +107,10 @@ class Desk:
         self.selector.register(self._channel, selectors.EVENT_READ, self._read)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._turn)
+
+    def _device(self) -> DeviceHealth:
+        self.measured += 1
+        return reports.device_health()
 
     def _watch(self, connection: socket.socket) -> str:
         self.watches += 1
@@ -261,6 +267,19 @@ def test_commands_recent_results_and_pictures_come_through_the_link(desk: Desk) 
         assert (picture.jpeg, picture.problem) == (JPEG, "")
         with pytest.raises(NotFoundError, match="no pipeline 'other'"):
             await link.ask(lambda n: GetRecent(n, "other", 2), Recent)
+
+    run(desk, work)
+
+
+def test_clients_that_want_figures_at_once_share_them(desk: Desk) -> None:
+    async def work(link: SupervisorLink, _feed: Feed) -> None:
+        found = await asyncio.gather(*(link.figures() for _ in range(50)))
+        assert {id(figures) for figures in found} == {id(found[0])}
+        assert desk.measured == 1
+        before = found[0]
+        await asyncio.sleep(2 * FRESH)
+        assert (await link.figures()) is not before
+        assert desk.measured == 2
 
     run(desk, work)
 

@@ -16,7 +16,6 @@ from limpet.gateway.json_answers import answer, query
 from limpet.wire.gateway_records import (
     MOST_RECENT,
     Figures,
-    GetFigures,
     GetPicture,
     GetRecent,
     Picture,
@@ -90,7 +89,7 @@ def views(figures: Figures) -> list[PipelineView]:
 
 
 async def _figures(supervisor: SupervisorLink) -> Figures:
-    return await supervisor.ask(GetFigures, Figures)
+    return await supervisor.figures()
 
 
 def _name(request: Request) -> str:

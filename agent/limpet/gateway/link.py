@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from limpet.errors import LimpetError
-from limpet.wire.gateway_records import Alive, Answer, Begin, NotFound, Opened, Ping, Watching
+from limpet.wire.gateway_records import Alive, Answer, Begin, Figures, GetFigures, NotFound, Opened, Ping, Watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,8 @@ PATIENCE = 35.0
 """Seconds to wait for an answer: a command may take 30."""
 MOST_WAITING = 256
 """Requests that may wait for the supervisor."""
+FRESH = 0.05
+"""Seconds for which figures are shared: the daemon's main thread makes them."""
 MOST_OUTGOING = 1 << 23
 """Bytes of records that may wait to be sent."""
 
@@ -47,6 +49,8 @@ class SupervisorLink:
         self._gone = gone
         self._numbers = count(1)
         self._outgoing = bytearray()
+        self._figures: asyncio.Task[Figures] | None = None
+        self._figures_until = 0.0
         self._waiting: dict[int, asyncio.Future[tuple[Answer, int | None]]] = {}
         channel.socket.setblocking(False)
         asyncio.get_running_loop().add_reader(channel.fileno(), self._read)
@@ -91,6 +95,23 @@ class SupervisorLink:
             raise NotFoundError(answer.problem)
         assert isinstance(answer, kind)
         return answer
+
+    async def figures(self) -> Figures:
+        """Return figures that are at most ``FRESH`` seconds old. Clients that want them at once share them.
+
+        ``BusyError``.
+        """
+        now = asyncio.get_running_loop().time()
+        task = self._figures
+        if task is None or (task.done() and (now > self._figures_until or task.exception() is not None)):
+            task = asyncio.get_running_loop().create_task(self._new_figures())
+            self._figures = task
+        return await asyncio.shield(task)
+
+    async def _new_figures(self) -> Figures:
+        figures = await self.ask(GetFigures, Figures)
+        self._figures_until = asyncio.get_running_loop().time() + FRESH
+        return figures
 
     async def ask_socket(self, request: Callable[[int], Request]) -> tuple[Any, int | None]:
         """As ``ask``, for an answer with a file descriptor, which is the caller's to close."""

@@ -9,7 +9,6 @@ from starlette.routing import Route
 
 from limpet.gateway.exposition import accepted, write
 from limpet.gateway.metric_families import families
-from limpet.wire.gateway_records import Figures, GetFigures
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -22,7 +21,7 @@ def routes(context: Context) -> list[BaseRoute]:
     """Return the routes of this module."""
 
     async def metrics(request: Request) -> Response:
-        figures = await context.supervisor.ask(GetFigures, Figures)
+        figures = await context.supervisor.figures()
         form = accepted(request.headers.get("accept", ""))
         return Response(write(families(figures), form), headers={"content-type": form.media_type})
 

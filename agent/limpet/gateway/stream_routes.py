@@ -16,7 +16,6 @@ from limpet.contracts.api import Kind
 from limpet.gateway.access import Rights
 from limpet.gateway.device_routes import no_pipeline
 from limpet.gateway.json_answers import query
-from limpet.wire.gateway_records import Figures, GetFigures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -79,7 +78,7 @@ async def _wanted(context: Context, connection: HTTPConnection) -> Callable[[Ite
     if "log" in wanted.kind and connection.scope["limpet.client"].rights < Rights.CONTROL:
         raise HTTPException(403, "the log is for clients that may control this device")
     if wanted.pipeline:
-        figures = await context.supervisor.ask(GetFigures, Figures)
+        figures = await context.supervisor.figures()
         names = [health.pipeline for health in figures.pipelines]
         for name in wanted.pipeline:
             if name not in names:

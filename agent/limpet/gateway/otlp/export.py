@@ -19,7 +19,7 @@ from limpet.gateway.metric_families import families
 from limpet.gateway.otlp.collector import Collector
 from limpet.gateway.otlp.requests import Machine, Period, metrics_request, resource, trace_request
 from limpet.wire.border import cleaned
-from limpet.wire.gateway_records import Figures, GetFigures, GetTraces, Traces
+from limpet.wire.gateway_records import GetTraces, Traces
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -68,7 +68,7 @@ class Exporter:
         await asyncio.gather(*jobs)
 
     async def _export_metrics(self, supervisor: SupervisorLink) -> None:
-        figures = await supervisor.ask(GetFigures, Figures)
+        figures = await supervisor.figures()
         period = Period(round(figures.started * 1e9), time_ns())
         request = metrics_request(families(figures), period, self._resource)
         answer = await self._send("/v1/metrics", request, ExportMetricsServiceResponse)
