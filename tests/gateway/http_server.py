@@ -20,6 +20,7 @@ from limpet.gateway.hosts import names_of
 from limpet.gateway.http_protocol import HttpProtocol
 from limpet.gateway.server import Server
 from limpet.gateway.slow_clients import Patience
+from support.broker import free_port
 
 if TYPE_CHECKING:
     import ssl
@@ -143,7 +144,7 @@ def served(
     patience: Patience = DEFAULT,
 ) -> Iterator[Served]:
     """Serve until the block ends."""
-    tcp, unix = addresses.listen("127.0.0.1:0"), addresses.listen_at_path(folder / "api.sock")
+    tcp, unix = addresses.listen(f"127.0.0.1:{free_port()}"), addresses.listen_at_path(folder / "api.sock")
     limits = Limits(REQUEST_BYTES, rate, names_of("Press-07.example.com", ["further"]))
     guard = Guard(application(), Credentials(tokens, protected=protected), limits)
     begun, end = threading.Event(), threading.Event()
