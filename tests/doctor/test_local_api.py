@@ -140,3 +140,10 @@ def test_without_tls_a_network_address_is_warned_of_and_a_key_that_others_read_t
     key.chmod(0o600)
     swapped = found(tmp_path, certificate=key, key=certificate)
     assert [one.result for one in swapped] == ["bad", "warn"]
+
+
+@pytest.mark.parametrize("key", ["headers_file", "ca_file"])
+def test_a_file_for_the_collector_that_cannot_be_used_is_named(tmp_path: Path, key: str) -> None:
+    (tmp_path / "wrong").write_text("no header\n")
+    (finding,) = found(tmp_path, otlp={"url": "https://127.0.0.1:4318", key: "wrong"})
+    assert f"api.otlp.{key}" in finding.what

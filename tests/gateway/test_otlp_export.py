@@ -10,9 +10,11 @@ import msgspec
 import pytest
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
 
-from limpet.errors import TransportError, UnreadableError
-from limpet.gateway.otlp.collector import LARGEST_ANSWER, Collector, RefusedError, read_headers
+from limpet.errors import LimpetError, TransportError
+from limpet.gateway import collector_files
+from limpet.gateway.otlp.collector import LARGEST_ANSWER, Collector, RefusedError
 from limpet.tables import OtlpTable
+from support import certificates
 from support.api_daemon import api_daemon
 from support.broker import free_port, wait_until
 from support.collector import collector, facts
@@ -20,13 +22,19 @@ from support.collector import collector, facts
 if TYPE_CHECKING:
     from pathlib import Path
 
+
+def _connect(table: OtlpTable) -> Collector:
+    return Collector(table.url, collector_files.read(table))
+
+
 REQUEST, ANSWER = metrics.ExportMetricsServiceRequest(), metrics.ExportMetricsServiceResponse
 
 
-def test_a_daemon_exports_metrics_and_the_ways_of_windows(tmp_path: Path) -> None:
+def test_a_daemon_exports_metrics_and_the_ways_of_windows_over_tls(tmp_path: Path) -> None:
     (tmp_path / "headers").write_text("Authorization: Bearer secret\n\nX-Scope: factory\n")
-    with collector() as received:
-        otlp = f'otlp = {{ url = "{received.url}/", interval = 0.2, traces = 1.0, headers_file = "headers" }}'
+    with collector(certificates.certificate(certificates.authority(tmp_path), "collector")) as received:
+        files = 'headers_file = "headers", ca_file = "ca.pem"'
+        otlp = f'otlp = {{ url = "{received.url}/", interval = 0.2, traces = 1.0, {files} }}'
         with api_daemon(tmp_path, api=otlp) as running:
             wait_until(lambda: received.of("/v1/metrics") and _results(received.metrics) > 0)
             wait_until(lambda: received.spans)
@@ -59,12 +67,20 @@ def test_a_daemon_goes_on_if_there_is_no_collector(tmp_path: Path) -> None:
         assert running.daemon.log.count("OTLP: metrics could not be exported") == 1
 
 
+def test_a_collector_with_a_certificate_of_another_authority_gets_nothing(tmp_path: Path) -> None:
+    ca, stranger = certificates.authority(tmp_path), certificates.authority(tmp_path, "stranger")
+    with collector(certificates.certificate(ca, "collector")) as received:
+        with pytest.raises(TransportError, match="certificate"):
+            _connect(OtlpTable(url=received.url, ca_file=stranger)).send("/v1/metrics", REQUEST, ANSWER)
+        assert received.requests == []
+
+
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_a_collector_that_is_busy_may_be_sent_the_same_again(status: int) -> None:
     with collector() as received:
         received.status = status
         with pytest.raises(TransportError, match=str(status)):
-            Collector(OtlpTable(url=received.url)).send("/v1/metrics", REQUEST, ANSWER)
+            _connect(OtlpTable(url=received.url)).send("/v1/metrics", REQUEST, ANSWER)
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 500])
@@ -72,7 +88,7 @@ def test_a_collector_that_refuses_a_request_is_not_sent_it_again(status: int) ->
     with collector() as received:
         received.status = status
         with pytest.raises(RefusedError, match=str(status)):
-            Collector(OtlpTable(url=received.url)).send("/v1/metrics", REQUEST, ANSWER)
+            _connect(OtlpTable(url=received.url)).send("/v1/metrics", REQUEST, ANSWER)
     assert len(received.requests) == 1
 
 
@@ -83,14 +99,14 @@ def test_an_answer_that_cannot_be_read_or_is_too_large_is_an_error(body: bytes, 
     with collector() as received:
         received.body = body
         with pytest.raises(error):
-            Collector(OtlpTable(url=received.url)).send("/v1/metrics", REQUEST, ANSWER)
+            _connect(OtlpTable(url=received.url)).send("/v1/metrics", REQUEST, ANSWER)
 
 
 def test_what_a_collector_rejects_is_in_its_answer() -> None:
     partial = metrics.ExportMetricsPartialSuccess(rejected_data_points=3, error_message="too old")
     with collector() as received:
         received.body = ANSWER(partial_success=partial).SerializeToString()
-        answer = Collector(OtlpTable(url=received.url)).send("/v1/metrics", REQUEST, ANSWER)
+        answer = _connect(OtlpTable(url=received.url)).send("/v1/metrics", REQUEST, ANSWER)
     assert (answer.partial_success.rejected_data_points, answer.partial_success.error_message) == (3, "too old")
 
 
@@ -100,8 +116,8 @@ def test_what_a_collector_rejects_is_in_its_answer() -> None:
 def test_a_file_with_a_wrong_header_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "headers"
     path.write_text(f"X-Good: 1\n{text}\n")
-    with pytest.raises(UnreadableError):
-        read_headers(path)
+    with pytest.raises(LimpetError, match=r"api\.otlp\.headers_file .*headers"):
+        collector_files.read_headers(path)
 
 
 @pytest.mark.parametrize(

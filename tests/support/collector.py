@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -53,8 +55,8 @@ class Collector:
 
 
 @contextlib.contextmanager
-def collector() -> Iterator[Collector]:
-    """Run a collector on a free port of loopback."""
+def collector(certificate: tuple[Path, Path] | None = None) -> Iterator[Collector]:
+    """Run a collector on a free port of loopback, with TLS if there is a certificate and its key."""
     state = Collector()
 
     class Handler(BaseHTTPRequestHandler):
@@ -77,6 +79,11 @@ def collector() -> Iterator[Collector]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         state.url = f"http://127.0.0.1:{server.server_port}/otlp"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            state.url = f"https://localhost:{server.server_port}/otlp"
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:

@@ -10,7 +10,7 @@ from limpet.device import directories
 from limpet.doctor import running_daemon
 from limpet.doctor.finding import bad, ok, warn
 from limpet.errors import LimpetError
-from limpet.gateway import addresses, files
+from limpet.gateway import addresses, collector_files, files
 from limpet.tables import listen_address
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _CHECK = "api"
 _NOT_STARTED = "the local API does not start"
 _PACKAGES = {
-    "api": ("uvicorn", "starlette", "wsproto", "prometheus_client"),
+    "api": ("uvicorn", "starlette", "wsproto"),
     "api-grpc": ("grpc", "google.protobuf"),
     "otel": ("opentelemetry.proto", "urllib3"),
 }
@@ -65,7 +65,7 @@ def _is_there(name: str) -> bool:
 
 
 def _files(table: ApiTable) -> Iterator[str]:
-    for read in (files.read_tokens, files.read_pem, files.tls):
+    for read in (files.read_tokens, files.read_pem, files.tls, _collector_files):
         try:
             read(table)
         except LimpetError as error:
@@ -73,6 +73,11 @@ def _files(table: ApiTable) -> Iterator[str]:
             if not isinstance(error.__cause__, PermissionError):
                 yield str(error)
                 return
+
+
+def _collector_files(table: ApiTable) -> None:
+    if table.otlp is not None:
+        collector_files.read(table.otlp)
 
 
 def risks(table: ApiTable) -> Iterator[Finding]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from limpet.errors import UnreadableError
+from limpet.errors import LimpetError
+from limpet.gateway import collector_files
 
 if TYPE_CHECKING:
     from limpet.gateway.otlp.export import Exporter
@@ -25,7 +26,7 @@ def open_exporter(begin: Begin) -> Exporter | None:
         log.error("OTLP: %s is missing. Run: pip install 'limpet[otel]'", error.name)  # noqa: TRY400 - no bug
         return None
     try:
-        return Exporter(table, begin.origin)
-    except (OSError, UnreadableError) as error:
+        return Exporter(table, collector_files.read(table), begin.origin)
+    except LimpetError as error:
         log.error("OTLP: nothing is exported: %s", error)  # noqa: TRY400 - no bug
         return None

@@ -6,37 +6,27 @@ Source: https://opentelemetry.io/docs/specs/otlp/#otlphttp.
 from __future__ import annotations
 
 import gzip
-import re
-import ssl
 from http.client import HTTPException
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 import urllib3
 
-from limpet.device import directories
 from limpet.errors import LimpetError, TransportError, UnreadableError
-from limpet.untrusted import read_file, reading
+from limpet.untrusted import reading
 from limpet.wire.border import cleaned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from google.protobuf.message import Message
 
-    from limpet.tables import OtlpTable
+    from limpet.gateway.collector_files import CollectorFiles
 
 A = TypeVar("A", bound="Message")
 
 TIMEOUT = 10.0
 """Seconds for each wait for the collector, and for the whole answer."""
 LARGEST_ANSWER = 1 << 16
-LARGEST_HEADERS = 1 << 14
-"""Bytes of the file with headers."""
 _RETRYABLE = frozenset({429, 502, 503, 504})
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_OWN = frozenset({"host", "content-type", "content-length", "content-encoding", "transfer-encoding", "connection"})
 
 
 class RefusedError(LimpetError):
@@ -44,22 +34,17 @@ class RefusedError(LimpetError):
 
 
 class Collector:
-    """Sends requests. Files are read now, before the sandbox is entered. ``OSError``, ``UnreadableError``."""
+    """Sends requests. ``url`` is without a path of OTLP. ``files`` were read before."""
 
-    def __init__(self, table: OtlpTable) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if table.ca_file is not None:
-            context.load_verify_locations(table.ca_file)
-        elif table.url.startswith("https"):
-            context.load_default_certs()
-        self._url = table.url.rstrip("/")
+    def __init__(self, url: str, files: CollectorFiles) -> None:
+        self._url = url.rstrip("/")
         self._headers = {
             "Content-Type": "application/x-protobuf",
             "Content-Encoding": "gzip",
             "User-Agent": "OTLP-Exporter-Limpet",
-            **(read_headers(table.headers_file) if table.headers_file else {}),
+            **files.headers,
         }
-        self._pool = urllib3.PoolManager(ssl_context=context, num_pools=1, maxsize=1)
+        self._pool = urllib3.PoolManager(ssl_context=files.tls, num_pools=1, maxsize=1)
 
     def send(self, path: str, request: Message, answer: type[A]) -> A:
         """Send a request, and return the answer.
@@ -114,20 +99,3 @@ def _reason(error: Exception) -> str:
     while isinstance(inner := getattr(found, "reason", None), BaseException):
         found = inner
     return str(found).rpartition(">: ")[2] or type(found).__name__
-
-
-def read_headers(path: Path) -> Mapping[str, str]:
-    """Return the headers of a file that has one a line. ``UnreadableError``, ``OSError``."""
-    with reading(str(path)):
-        text = read_file(directories.credential(path).resolve(), LARGEST_HEADERS).decode("ascii")
-    headers = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        name, colon, value = (part.strip() for part in line.partition(":"))
-        if not line.strip():
-            continue
-        if not colon or not _NAME.fullmatch(name) or not value.isprintable() or name.lower() in _OWN:
-            raise UnreadableError(
-                f"{path}:{number}: write a header as `NAME: VALUE`. Limpet sets {', '.join(sorted(_OWN))}"
-            )
-        headers[name] = value
-    return headers

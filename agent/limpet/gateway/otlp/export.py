@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from limpet.contracts.messages import Origin
+    from limpet.gateway.collector_files import CollectorFiles
     from limpet.gateway.link import SupervisorLink
     from limpet.tables import OtlpTable
     from limpet.wire.gateway_records import TracedWindow
@@ -45,12 +46,11 @@ PAUSES = Backoff(TRACE_INTERVAL, 60.0)
 
 
 class Exporter:
-    """Metrics and traces for one collector. Make it before the sandbox is entered: files are read."""
+    """Metrics and traces for one collector. ``files`` were read before."""
 
-    def __init__(self, table: OtlpTable, origin: Origin) -> None:
-        """``OSError`` or ``UnreadableError`` if a file cannot be read."""
+    def __init__(self, table: OtlpTable, files: CollectorFiles, origin: Origin) -> None:
         self._table = table
-        self._collector = Collector(table)
+        self._collector = Collector(table.url, files)
         machine = os.uname()
         self._resource = resource(origin, Machine(machine.nodename, machine.machine))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="otlp")
