@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import json
 import logging
 import os
 import selectors
@@ -18,9 +17,7 @@ import pytest
 from limpet.contracts.messages import LogMessage, Origin
 from limpet.device import log_socket
 from limpet.device.log_socket import encode
-from limpet.device.unix_path import reachable
 from limpet.supervision.log_lines import AT_ONCE, LogLines
-from support.api_daemon import api_daemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,16 +147,3 @@ def test_a_process_that_shuts_the_socket_down_ends_the_lines_and_nothing_else(
     stand.lines.want(wanted=True)
     stand.turn()
     assert caplog.text.count("log lines are shown no more") == 1
-
-
-def test_a_daemon_shows_the_lines_of_its_processes(tmp_path: Path) -> None:
-    with api_daemon(tmp_path) as started, socket.socket(socket.AF_UNIX) as monitor:
-        with reachable(started.folder / "state" / "monitor.sock") as path:
-            monitor.connect(path)
-        monitor.settimeout(20)
-        for line in monitor.makefile("rb"):
-            found = json.loads(line)
-            if found["topic"] == "log" and "motion: running" in found["message"]["text"]:
-                break
-    assert found["message"]["process"] == "supervisor"
-    assert found["message"]["level"] == "INFO"
