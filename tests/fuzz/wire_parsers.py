@@ -26,10 +26,12 @@ from limpet.inference import infer_request, tensor_stream
 from limpet.supervision.commands import Commands, Received
 from limpet.supervision.health import HealthReader, now
 from limpet.supervision.ledger import Ledger
-from limpet.wire import border, stream
+from limpet.wire import border, guest_records, stream
 from limpet.wire.channel import Channel
 from limpet.wire.executor_records import Done, Opened
 from limpet.wire.fork_records import Checked, CheckStep, Examined, FromCheck, Verdict
+from limpet.wire.guest_records import Attach, Infer
+from limpet.wire.guest_socket import GuestSocket
 from limpet.wire.memory_file import anonymous_file, seal
 from limpet.wire.records import (
     LARGEST_RECORD,
@@ -150,6 +152,24 @@ def _believe(ledger: Ledger, record: FromWorker) -> None:
     elif isinstance(record, Transition):
         ledger.account("p").move(record)
     msgspec.json.encode(HealthReader(reports.ORIGIN).pipeline(ledger.account("p"), now()))
+
+
+@parser("requests of the gateway to a model's process")
+def _guest_requests(_: Path) -> Prepared:
+    """What the gateway sends on a socket to a model's process, after memory that fits."""
+    records = [Attach(4096), Infer(1, [guest_records.Placed("<f4", [1, 3], 0)], 2048, 1024, real=True)]
+
+    def take(data: bytes) -> None:
+        ours, theirs = socket.socketpair()
+        link = GuestSocket(theirs)
+        with contextlib.closing(link), ours, anonymous_file() as file:
+            file.truncate(4096)
+            seal(file)
+            socket.send_fds(ours, [data], [file.fileno()])
+            with contextlib.suppress(BlockingIOError):
+                list(link.receive())
+
+    return Prepared([b"".join(map(_framed, records))], take)
 
 
 @parser("executor records")

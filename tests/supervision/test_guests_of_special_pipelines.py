@@ -138,7 +138,7 @@ def test_a_model_that_is_replaced_ends_its_sockets(place: Place) -> None:
     again = place.connect("b")
     assert again.begin().model == "other"
     assert again.infer(ROW)[0].shape == (1, 2)
-    assert place.crew.crashes("b") == ["other 1 on spare took over"]
+    place.turn_until(lambda: place.crew.crashes("b") == ["other 1 on spare took over"])
 
 
 def client_ended(client: GuestClient) -> Callable[[], bool]:

@@ -204,6 +204,23 @@ def test_a_guest_that_is_killed_is_started_again(place: Place) -> None:
     place.goes_on()
 
 
+def test_a_reload_keeps_a_guest_and_brings_a_newer_version_to_work(place: Place) -> None:
+    store = place.config.folders.store
+    put(store, "grown", 1, models.dense, inputs=3, outputs=3)
+    assert place.load("grown") == ""
+    old, _ = place.open("grown")
+    place.guests.use(place.config)
+    place.turn_until(lambda: place.models()["named", 1] == place.models()["grown", 1] == "")
+    assert old.infer(ROW)[0].dtype == np.int8
+    put(store, "grown", 2, models.dense, inputs=3, outputs=2)
+    place.guests.use(place.config)
+    place.turn_until(lambda: place.models().get(("grown", 2)) == "")
+    assert old.ended()
+    new, serving = place.open("grown")
+    assert (serving.version, new.infer(ROW)[0].shape) == (2, (1, 2))
+    assert place.unload("grown") == ""
+
+
 def test_what_is_no_model_is_not_loaded(place: Place) -> None:
     assert "no model 'other'" in place.load("other")
     assert "broken-1.limpet" in place.load("broken")

@@ -6,6 +6,7 @@ import selectors
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from limpet.config import build
@@ -13,6 +14,8 @@ from limpet.deployment.assignments import assignments
 from limpet.deployment.desired import Rollout, desired
 from limpet.fork.launch import ForkServerProcess
 from limpet.supervision.fleet import Fleet
+from limpet.supervision.guests import Guests
+from limpet.tables import ApiTable
 from limpet.trust import settings
 from support import models, trusting
 from support.trusting import Keys
@@ -149,3 +152,26 @@ def test_a_device_without_a_root_takes_no_roots(device: Device, tmp_path: Path) 
     device.fleet.roots.take(trusting.root(KEYS))
     assert "no root of trust" in device.refused[0]
     assert device.fleet.roots.report.models == "unsigned"
+
+
+def test_clients_get_only_signed_models_and_none_whose_key_is_revoked(device: Device, tmp_path: Path) -> None:
+    rooted = config(tmp_path)
+    put(tmp_path, 2)
+    trusting.bundle(tmp_path / "state/models/other-1.limpet", [trusting.key()], name="other", version=1)
+    wanted = msgspec.structs.replace(rooted, api=ApiTable(models=["motion", "other"]))
+    device.check(rooted)
+    guests = Guests(device.fleet, list)
+
+    def reasons() -> dict[str, str]:
+        return {model.name: model.reason for model in guests.models(1).models}
+
+    guests.use(wanted)
+    device.until(lambda: reasons()["motion"] == "" and "loaded" not in reasons()["other"])
+    assert "signed" in reasons()["other"]
+    device.fleet.roots.use(wanted, device)
+    device.fleet.roots.take(trusting.root(KEYS, 2, targets=[KEYS.maker2]))
+    device.until(lambda: device.taken)
+    guests.use(wanted)
+    device.until(lambda: reasons()["motion"])
+    assert "signed" in reasons()["motion"]
+    assert not any(name.startswith("guest") for name in device.fleet.pids())

@@ -58,7 +58,8 @@ _BEING_LOADED = "it is being loaded"
 class _Guest:
     """A model that is wanted, as the configuration or a client writes it: ``NAME`` or ``NAME@VERSION``.
 
-    ``file`` is ``None`` until the file is examined. ``over``: no other try helps, for the reason in ``problem``.
+    ``file`` is ``None`` until the file is examined. ``examined``: all is known of the files. ``over``: another try
+    does not help, for the reason in ``problem``.
     """
 
     text: str
@@ -66,6 +67,7 @@ class _Guest:
     file: ModelFile | None = None
     process: GuestProcess | None = None
     problem: str = _BEING_LOADED
+    examined: bool = False
     over: bool = False
     restarts: Restarts = field(default_factory=Restarts)
     answers: list[Callable[[str], None]] = field(default_factory=list)
@@ -109,15 +111,22 @@ class Guests:
     # --- what is to be loaded
 
     def use(self, config: Config) -> None:
-        """Have the models loaded that a configuration names. Those that clients loaded stay if they still may."""
+        """Have the models loaded that a configuration names. Those that clients loaded stay if they still may.
+
+        All files are examined again: there may be a newer version, or another root of trust.
+        """
         self._config = config
         table = config.api
         named = list(dict.fromkeys(table.models)) if table is not None else []
-        for text in list(self._guests):
-            if text in named or table is None or not table.load:
+        for text, guest in list(self._guests.items()):
+            if table is not None and (text in named or (table.load and not guest.over)):
+                guest.survey, guest.examined = self._survey(text), False
+                self._examine(guest)
+            else:
                 self._end(text, "the configuration changed")
         for text in named:
-            self._begin(text)
+            if text not in self._guests:
+                self._begin(text)
 
     def tend(self, now: float) -> None:
         """Start those again that crashed."""
@@ -221,52 +230,56 @@ class Guests:
 
     def _begin(self, text: str, answer: Callable[[str], None] | None = None) -> None:
         """Find the file of a model and have it examined."""
-        assert self._config is not None
-        candidates = [] if store.is_path(text) else store.candidates(text, self._config.folders)
-        guest = self._guests[text] = _Guest(text, Survey({text: candidates}))
+        guest = self._guests[text] = _Guest(text, self._survey(text))
         if answer is not None:
             guest.answers.append(answer)
         self._examine(guest)
 
+    def _survey(self, text: str) -> Survey:
+        assert self._config is not None
+        return Survey({text: [] if store.is_path(text) else store.candidates(text, self._config.folders)})
+
     def _examine(self, guest: _Guest) -> None:
         assert self._config is not None
-        trust = trust_of(self._config)
-        for path in guest.survey.due():
-            take = partial(self._take, guest, path)
+        trust, survey = trust_of(self._config), guest.survey
+        for path in survey.due():
+            take = partial(self._take, guest, survey, path)
             self._fleet.helpers.start(path.name, Examine(path, trust=trust), Examined, EXAMINING, take, again=1)
-        if guest.survey.done and guest.file is None and not guest.over:
-            self._take_file(guest)
+        if survey.done and not guest.examined:
+            guest.examined = True
+            self._take_files(guest)
 
-    def _take(self, guest: _Guest, path: Path, examined: Examined | None, reason: str) -> None:
-        if self._guests.get(guest.text) is not guest or self._config is None:
+    def _take(self, guest: _Guest, survey: Survey, path: Path, examined: Examined | None, reason: str) -> None:
+        if self._guests.get(guest.text) is not guest or guest.survey is not survey or self._config is None:
             return
         found = found_of(path, examined, reason)
         remember(trust_of(self._config), found)
-        guest.survey.take(found)
+        survey.take(found)
         self._examine(guest)
 
-    def _take_file(self, guest: _Guest) -> None:
-        """Start the process of a model whose files were examined."""
+    def _take_files(self, guest: _Guest) -> None:
+        """Start the process of a model whose files were examined, unless it runs already."""
         assert self._config is not None
         assert self._config.api is not None
         found = guest.survey.found[guest.text]
-        right = [one for one in found if not one.problem]
+        file = next((one.file for one in found if not one.problem), None)
+        if file and guest.process and guest.process.task == self._task(file):
+            return
+        self._stop(guest)
+        guest.file, guest.over, guest.restarts = None, False, Restarts()
         most = self._config.api.most_models
-        if not right:
+        if file is None:
             problem = found[0].problem if found else "name a model of the store, not a path"
             self._give_up(guest, cleaned(problem))
         elif sum(one.file is not None and not one.over for one in self._guests.values()) >= most:
             self._give_up(guest, f"{most} models are loaded already, which is `most_models` of [api]; unload one")
         else:
-            guest.file = right[0].file
-            self._start(guest, guest.file)
+            guest.file = file
+            self._start(guest, file)
 
-    def _start(self, guest: _Guest, file: ModelFile) -> None:
-        from limpet.supervision.guest_processes import Heard  # only where it is used
-
+    def _task(self, file: ModelFile) -> OpenGuest:
         assert self._config is not None
         assert self._config.api is not None
-        guest.problem = _BEING_LOADED
         cell = _cell(file)
         options = PipelineOptions(delegates=list(self._config.api.delegates))
         assignment = Assignment(
@@ -277,8 +290,14 @@ class Guests:
             self._config.delegates,
             {cell: (file.path,)},
         )
+        return OpenGuest(assignment, cell)
+
+    def _start(self, guest: _Guest, file: ModelFile) -> None:
+        from limpet.supervision.guest_processes import Heard  # only where it is used
+
+        guest.problem = _BEING_LOADED
         heard = Heard(lambda: guest.finish(""), partial(self._take_end, guest))
-        guest.process = self._fleet.guest_processes.start(OpenGuest(assignment, cell), heard)
+        guest.process = self._fleet.guest_processes.start(self._task(file), heard)
 
     def _take_end(self, guest: _Guest, reason: str, again: bool) -> None:  # noqa: FBT001 - a callback
         guest.process = None
@@ -296,13 +315,17 @@ class Guests:
 
     def _end(self, text: str, reason: str) -> None:
         guest = self._guests.pop(text, None)
-        if guest is None:
-            return
+        if guest is not None:
+            self._stop(guest)
+            guest.finish(reason)
+
+    def _stop(self, guest: _Guest) -> None:
+        """End the process of a model, and delete what was unpacked for it."""
         if guest.process is not None:
             self._fleet.guest_processes.stop(guest.process)
+            guest.process = None
         if guest.file is not None and self._config is not None:
             clean_cell(self._config.folders, _cell(guest.file))
-        guest.finish(reason)
 
     # --- sockets
 
