@@ -36,6 +36,7 @@ with (
     from fuzz import (
         deployer_parsers,
         file_parsers,
+        gateway_parsers,
         model_parsers,
         serial_parsers,
         state_parsers,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 MODULES = (
     deployer_parsers,
     file_parsers,
+    gateway_parsers,
     model_parsers,
     serial_parsers,
     state_parsers,

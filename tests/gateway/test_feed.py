@@ -284,7 +284,9 @@ def test_clients_that_want_figures_at_once_share_them(desk: Desk) -> None:
     run(desk, work)
 
 
-@pytest.mark.parametrize("line", [b"", b"[]", b'{"topic": 3}', b'{"topic": "input/a", "message": 3}', b"\xff"])
+@pytest.mark.parametrize(
+    "line", [b"", b"[]", b"{}", b'{"topic": 3}', b'{"topic": "input/a", "message": 3}', b"\xff"]
+)
 def test_a_line_that_is_none_is_unreadable(line: bytes) -> None:
     with pytest.raises(UnreadableError):
         parse(line)

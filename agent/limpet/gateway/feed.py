@@ -79,6 +79,8 @@ def parse(line: bytes) -> Item:
     with reading("a line of the daemon"):
         found = _line.decode(line)
         if not found.topic:
+            if not found.missed:
+                raise UnreadableError("a line of the daemon says nothing")
             return missed_item(found.missed)
         kind, *names = found.topic.split("/")
         pipelines = tuple(_message.decode(found.message).pipelines) if kind == "input" else tuple(names[:1])
