@@ -74,7 +74,8 @@ def client_of(connection: Peer, token: str, *, protected: bool) -> Client:
     this device may read and run models. Who can open the Unix socket may do everything: its file's mode decides.
     """
     if connection.transport == "unix":
-        return Client(connection, f"user {connection.uid} on this device", Rights.CONTROL)
+        user = "a user" if connection.uid is None else f"user {connection.uid}"
+        return Client(connection, f"{user} on this device", Rights.CONTROL)
     name = token or connection.certificate
     if protected and name:
         return Client(connection, f"{name} at {connection.address}", Rights.CONTROL)

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import struct
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ _TABLES_6 = ((Path("/proc/self/net/tcp6"), ""),)
 _ESTABLISHED = "01"
 _NO_FILE = "0"
 """The inode of a socket that its program closed. The kernel then shows 0 as its user, too."""
+_OVERFLOW, _USUAL_OVERFLOW = Path("/proc/sys/kernel/overflowuid"), 65534
 
 
 class Connection:
@@ -25,7 +27,17 @@ class Connection:
     socket. ``certificate``: the name in the client's certificate, after it was verified.
     """
 
-    __slots__ = ("_owner", "_socket", "address", "certificate", "local", "loopback", "secure", "transport")
+    __slots__ = (
+        "_looked",
+        "_owner",
+        "_socket",
+        "address",
+        "certificate",
+        "local",
+        "loopback",
+        "secure",
+        "transport",
+    )
 
     def __init__(self, accepted: socket.socket, *, secure: bool = False) -> None:
         self._socket = accepted
@@ -33,6 +45,7 @@ class Connection:
         self.certificate = ""
         self.transport: Literal["unix", "tcp"] = "unix" if accepted.family == socket.AF_UNIX else "tcp"
         self._owner: int | None = None
+        self._looked = self.transport == "unix"
         if self.transport == "unix":
             self.address = self.local = ""
             self.loopback = True
@@ -45,8 +58,8 @@ class Connection:
     @property
     def uid(self) -> int | None:
         """User id of the client, if it is on this device. ``None`` if the kernel does not say."""
-        if self._owner is None and self.loopback:
-            self._owner = owner_of(self._socket)
+        if self.loopback and not self._looked:
+            self._owner, self._looked = owner_of(self._socket), True
         return self._owner
 
     @property
@@ -65,13 +78,28 @@ def key_of(address: str) -> str:
     return address
 
 
+def known(uid: int) -> int | None:
+    """Return a user id. ``None`` if it only says that the user is of another namespace.
+
+    A service with ``PrivateUsers=`` sees all other users so. They must not be taken for one and the same.
+    """
+    return None if uid == _overflow() else uid
+
+
+@cache
+def _overflow() -> int:
+    try:
+        return int(_OVERFLOW.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return _USUAL_OVERFLOW
+
+
 def user_of(accepted: socket.socket) -> int | None:
     """Return the user id of a Unix socket's client, from the kernel."""
     if sys.platform != "linux":
         return None
     raw = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    uid: int = _CREDENTIALS.unpack(raw)[1]
-    return uid
+    return known(_CREDENTIALS.unpack(raw)[1])
 
 
 def owner_of(accepted: socket.socket) -> int | None:
@@ -92,7 +120,7 @@ def owner_between(client: tuple[str, int], ours: tuple[str, int]) -> int | None:
             continue
         found = find_owner(table, (prefix + client[0], client[1]), (prefix + ours[0], ours[1]))
         if found is not None:
-            return found
+            return known(found)
     return None
 
 
