@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import re
 import subprocess
 from pathlib import Path
 
+import grpc
+
 from limpet.gateway.open_inference import grpc_messages
+from limpet.gateway.open_inference.grpc_messages import MESSAGES, SERVICE
 from support.api_daemon import api_daemon
 
 ROOT = Path(__file__).parent.parent.parent
+INFER = f"/{SERVICE}/ModelInfer"
 PYTHON = ROOT / ".venv-triton" / "bin" / "python"
 
 
@@ -25,3 +32,54 @@ def test_tritons_grpc_client_works_unchanged(tmp_path: Path) -> None:
             timeout=100,
         )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def infer(size: int) -> bytes:
+    tensor = {"name": "input", "datatype": "INT8", "shape": [1, 3]}
+    message = MESSAGES["ModelInferRequest"](model_name="dense", inputs=[tensor], raw_input_contents=[bytes(size)])
+    data: bytes = message.SerializeToString()
+    return data
+
+
+def peak_mb(pid: int) -> float:
+    """Return the most memory that a process has had, in MB."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) / 1000
+
+
+def test_many_large_messages_at_once_do_not_fill_the_memory(tmp_path: Path) -> None:
+    with api_daemon(tmp_path, grpc=True) as served, contextlib.ExitStack() as stack:
+        pid = served.gateway_pid
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        address = f"127.0.0.1:{served.grpc_port}"
+        channels = [stack.enter_context(grpc.insecure_channel(address, options)) for _ in range(16)]
+        message = infer(15_900_000)
+        calls = [one.unary_unary(INFER).future(message, timeout=90) for one in channels for _ in range(8)]
+        statuses = {call.code() for call in calls}
+        assert statuses <= {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE}
+        assert served.gateway_pid == pid
+        assert peak_mb(pid) < 500  # 128 calls with 2 GB
+        assert channels[0].unary_unary(INFER)(infer(3), timeout=20)
+
+
+def test_calls_without_a_message_end_and_others_go_on(tmp_path: Path) -> None:
+    with (
+        api_daemon(tmp_path, grpc=True, api="request_bytes = 1000000") as served,
+        grpc.insecure_channel(f"127.0.0.1:{served.grpc_port}") as channel,
+    ):
+        never: queue.Queue[None] = queue.Queue()
+        silent = [channel.stream_stream(INFER)(iter(never.get, None), timeout=60) for _ in range(4)]
+        assert channel.unary_unary(INFER)(infer(3), timeout=60)
+        for call in silent:
+            assert call.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+            assert "no message" in call.details()
+            never.put(None)
+
+
+def test_the_gateway_with_grpc_is_small_at_rest(tmp_path: Path) -> None:
+    with api_daemon(tmp_path, grpc=True) as served:
+        rollup = Path(f"/proc/{served.gateway_pid}/smaps_rollup").read_text()
+    found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
+    assert found
+    assert int(found[1]) / 1000 <= 45

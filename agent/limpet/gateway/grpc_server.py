@@ -89,6 +89,7 @@ async def start(context: Context, pem: Pem | None) -> Coroutine[Any, Any, object
             ("grpc.so_reuseport", 0),  # else another program could listen at the same port
             ("grpc.max_receive_message_length", table.request_bytes),
             ("grpc.max_send_message_length", -1),
+            ("grpc.http2.bdp_probe", 0),  # else megabytes of each message come before anyone reads it
             ("grpc.max_metadata_size", LARGEST_HEADERS),
             ("grpc.absolute_max_metadata_size", LARGEST_HEADERS),
             ("grpc.max_concurrent_streams", MOST_CALLS_OF_A_CONNECTION),
@@ -147,11 +148,11 @@ class _Calls:
             try:
                 await self._serve(method, context)
             except _RefusedError as error:
-                await context.abort(error.status, str(error))
+                _refuse(context, error.status, str(error))
             except RequestError as error:
-                await context.abort(_STATUS[error.cause], str(error))
+                _refuse(context, _STATUS[error.cause], str(error))
             except BusyError as error:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+                _refuse(context, grpc.StatusCode.UNAVAILABLE, str(error))
 
         return handle
 
@@ -229,6 +230,12 @@ class _Calls:
             await asyncio.wait_for(context.write(data), STALLED_SECONDS)
         except asyncio.TimeoutError as error:
             raise _RefusedError(grpc.StatusCode.DEADLINE_EXCEEDED, "this client does not read answers") from error
+
+
+def _refuse(context: grpc.aio.ServicerContext, status: grpc.StatusCode, reason: str) -> None:
+    """End the call with a status. ``abort`` would keep the request in memory until garbage is collected."""
+    context.set_code(status)
+    context.set_details(reason)
 
 
 def _decoded(method: Method, data: bytes) -> Any:
