@@ -130,6 +130,7 @@ def test_a_name_that_no_model_can_have_is_not_found_and_harms_nobody(running: Ap
     before = running.gateway_pid
     for path in ("", "/ready", "/versions/99999999999999999999"):
         assert running.request(f"/v2/models/{name}{path}", unix=True).status in {400, 404}
-    version = b'{"parameters": {"version": -1}}'
-    assert running.request(f"/v2/repository/models/{name}/load", "POST", version, unix=True).status in {400, 404}
+    for version in (-1, 2**31 + 1, 2**100):
+        body = b'{"parameters": {"version": %d}}' % version
+        assert running.request(f"/v2/repository/models/{name}/load", "POST", body, unix=True).status in {400, 404}
     assert running.gateway_pid == before

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from limpet.errors import LimpetError
+from limpet.errors import LimpetError, UnreadableError
+from limpet.untrusted import reading
 from limpet.wire.gateway_records import Alive, Answer, Begin, Figures, GetFigures, NotFound, Opened, Ping, Watching
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ def _possible(request: Request) -> Request:
     """
     kind = type(request)
     try:
-        return msgspec.msgpack.decode(msgspec.msgpack.encode(request), type=kind)
-    except msgspec.ValidationError as error:
+        with reading("the name or the version"):
+            return msgspec.msgpack.decode(msgspec.msgpack.encode(request), type=kind)
+    except UnreadableError as error:
         raise NotFoundError(f"nothing has this name or version: {error}"[:300]) from error

@@ -14,6 +14,7 @@ from limpet.gateway.json_answers import answer
 from limpet.gateway.open_inference.descriptions import indexed
 from limpet.gateway.open_inference.infer_route import whole_body
 from limpet.untrusted import reading
+from limpet.wire.gateway_records import Version
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -39,7 +40,7 @@ class LoadParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``unload_dependents`` changes nothing: no model depends on another.
     """
 
-    version: int | None = None
+    version: Version | None = None
     unload_dependents: bool = False
 
 
