@@ -114,7 +114,7 @@ consumers: .venv/.dev programs .venv-sparkplug/.installed .venv-homeassistant/.i
 
 # Clients that others wrote, beside a real daemon. Each file check_*.py is one part of the API.
 .PHONY: api
-api: .venv/.dev programs .venv-triton/.installed ## prove: have programs that others wrote use the local API; Python 3.11, 1 GB
+api: .venv/.dev programs .venv-triton/.installed build/browser/.installed ## prove: have programs that others wrote use the local API; Python 3.11, npm, 1 GB
 	@tools/need.sh prometheus=prometheus promtool=prometheus
 	@$(PYTHON) -m pytest -q tests/api/check_*.py
 
@@ -122,6 +122,13 @@ api: .venv/.dev programs .venv-triton/.installed ## prove: have programs that ot
 	@echo "Installing Triton's client, schemathesis and OpenTelemetry's SDK into .venv-triton"
 	@test -e .venv-triton/pyvenv.cfg || "$$(tools/python.sh 3.11)" -m venv .venv-triton
 	@.venv-triton/bin/python $(PIP_INSTALL) --require-hashes -r requirements/triton.txt
+	@touch $@
+
+build/browser/.installed: tests/api/page/package-lock.json
+	@tools/need.sh node=nodejs npm=npm chromium=chromium
+	@echo "Installing playwright-core and axe-core into build/browser"
+	@mkdir -p build/browser && cp tests/api/page/package.json tests/api/page/package-lock.json build/browser/
+	@cd build/browser && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 .PHONY: clean

@@ -9,6 +9,7 @@ const COLOURS = 8;
 const LEFT = 44;
 const BOTTOM = 18;
 const TOP = 8;
+const SPANS = [10, 20, 30, SECONDS];
 
 /** Return the name of the colour of the curve at this place. */
 export const colour = (place) => `--series-${place % COLOURS}`;
@@ -31,7 +32,7 @@ function summary(name, curves, limit, unit) {
     return `${text(of, 40)} ${number(curve.last)}${unit}, between ${number(least)} and ${number(most)}`;
   });
   const more = limit === null ? "" : ` Threshold ${number(limit)}.`;
-  return `${name}, last ${SECONDS} seconds: ${parts.join("; ") || "no values yet"}.${more}`;
+  return `${name}, last minute: ${parts.join("; ") || "no values yet"}.${more}`;
 }
 
 function draw(canvas, curves, { limit, low, high, plain }) {
@@ -53,10 +54,12 @@ function draw(canvas, curves, { limit, low, high, plain }) {
   const box = plain ? { x: 1, y: 3, w: width - 4, h: height - 6 } : { x: LEFT, y: TOP, w: width - LEFT - 8, h: height - TOP - BOTTOM };
   const [least, most] = bounds(drawn, limit, low, high);
   const end = Math.max(...drawn.map((curve) => curve.bins.at(-1).at));
-  const x = (at) => box.x + box.w * (1 - (end - at) / SECONDS);
+  const extent = end - Math.min(...drawn.map((curve) => curve.bins[0].at));
+  const seconds = plain ? Math.max(extent, 5) : SPANS.find((each) => each >= extent) ?? SECONDS;
+  const x = (at) => box.x + box.w * (1 - (end - at) / seconds);
   const y = (value) => box.y + box.h * (1 - (Math.min(Math.max(value, least), most) - least) / (most - least));
   context.font = `11px ${style.fontFamily}`;
-  if (!plain) axes(context, box, least, most, y, x, end, of);
+  if (!plain) axes(context, box, { least, most, y, seconds, of });
   if (limit !== null) {
     context.strokeStyle = of("--limit");
     context.setLineDash([4, 3]);
@@ -64,8 +67,9 @@ function draw(canvas, curves, { limit, low, high, plain }) {
     line(context, [[box.x, y(limit)], [box.x + box.w, y(limit)]]);
     context.setLineDash([]);
   }
+  const gap = Math.max(1, 4 * Math.min(...drawn.map(spacing)));
   drawn.forEach((curve) => paint(context, curve, {
-    ink: of(colour(curves.indexOf(curve))), x, y, filled: plain && drawn.length === 1 ? box : null, peaks: limit !== null,
+    ink: of(colour(curves.indexOf(curve))), x, y, filled: plain && drawn.length === 1 ? box : null, peaks: limit !== null, gap,
   }));
 }
 
@@ -85,7 +89,7 @@ function bounds(curves, limit, low, high) {
   return [least, most];
 }
 
-function axes(context, box, least, most, y, x, end, of) {
+function axes(context, box, { least, most, y, seconds, of }) {
   context.fillStyle = of("--muted");
   context.strokeStyle = of("--grid");
   context.lineWidth = 1;
@@ -97,9 +101,10 @@ function axes(context, box, least, most, y, x, end, of) {
     context.fillText(number(value), box.x - 6, at);
   }
   context.textBaseline = "alphabetic";
-  for (const seconds of [60, 30, 0]) {
-    context.textAlign = seconds === 60 ? "left" : seconds === 0 ? "right" : "center";
-    context.fillText(seconds ? `−${seconds} s` : "now", x(end - seconds), box.y + box.h + 14);
+  for (const [share, align] of [[0, "left"], [0.5, "center"], [1, "right"]]) {
+    context.textAlign = align;
+    const ago = seconds * (1 - share);
+    context.fillText(ago ? `−${ago} s` : "now", box.x + box.w * share, box.y + box.h + 14);
   }
 }
 
@@ -115,7 +120,12 @@ function ticks(least, most) {
   return found;
 }
 
-function paint(context, curve, { ink, x, y, filled, peaks }) {
+/** Return the seconds between two values of a curve, on average. */
+function spacing({ bins }) {
+  return bins.length > 1 ? (bins.at(-1).at - bins[0].at) / (bins.length - 1) : SECONDS;
+}
+
+function paint(context, curve, { ink, x, y, filled, peaks, gap }) {
   const { bins } = curve;
   context.strokeStyle = ink;
   context.fillStyle = ink;
@@ -124,7 +134,7 @@ function paint(context, curve, { ink, x, y, filled, peaks }) {
   const parts = [];
   for (const bin of bins) {
     const part = parts.at(-1);
-    if (part && bin.at - part.at(-1).at < 5) part.push(bin); // a longer gap is shown as one
+    if (part && bin.at - part.at(-1).at <= gap) part.push(bin); // a longer gap is shown as one
     else parts.push([bin]);
   }
   for (const part of parts) {
@@ -140,10 +150,14 @@ function paint(context, curve, { ink, x, y, filled, peaks }) {
     context.fill();
     context.globalAlpha = 1;
     line(context, part.map((bin) => [x(bin.at), y(peaks ? bin.high : bin.value)]));
+    if (part.length === 1) dot(context, x(part[0].at), y(part[0].value), 1.5);
   }
-  const last = bins.at(-1);
+  dot(context, x(bins.at(-1).at), y(bins.at(-1).value), 2.5);
+}
+
+function dot(context, x, y, radius) {
   context.beginPath();
-  context.arc(x(last.at), y(last.value), 2.5, 0, 7);
+  context.arc(x, y, radius, 0, 7);
   context.fill();
 }
 

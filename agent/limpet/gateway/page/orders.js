@@ -100,7 +100,7 @@ const enrolled = (reply) => Object.entries(isObject(reply.result?.labels) ? repl
 export function PipelineOrders({ pipeline, session }) {
   const update = pipeline.model?.update;
   const fits = (order) => (!order.stages || order.stages.includes(update?.stage))
-    && (!order.rollback || update?.previous || update?.stage === "trial" || update?.stage === "shadow");
+    && (!order.rollback || update?.good || update?.previous || update?.stage === "trial");
   const names = allowed(session).filter((name) => !ORDERS[name].device && fits(ORDERS[name]) && useful(name, pipeline));
   return html`<${Orders} names=${names} pipeline=${pipeline} session=${session} />`;
 }

@@ -72,7 +72,7 @@ export const Legend = ({ curves, unit = "" }) => html`<ul class="legend">
   </li>`)}
 </ul>`;
 
-const SERIOUS = /fail|crash|lost|restart|stop|refus|rolled|error|denied/;
+const SERIOUS = /fail|crash|hung|killed|lost|refused|rolled|error|denied/;
 
 /** Events, newest first. */
 export const Events = ({ events, withPipeline = true }) => events.length

@@ -228,7 +228,9 @@ export class State {
   }
 
   #line(message) {
-    this.lines.push({ number: (this.lines.at(-1)?.number ?? 0) + 1, line: message });
+    const key = JSON.stringify([message.time, message.process, message.text]);
+    if (this.lines.some((one) => one.key === key)) return; // a new stream begins with the last lines
+    this.lines.push({ key, number: (this.lines.at(-1)?.number ?? 0) + 1, line: message });
     if (this.lines.length > MOST_LINES) this.lines.shift();
   }
 

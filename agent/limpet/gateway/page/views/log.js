@@ -1,9 +1,9 @@
 // The log of all processes, as it comes. Only those who may control the device see it.
 
 import { useEffect, useRef, useState } from "/static/vendor/hooks.js";
-import { Stream, request } from "/static/feed.js";
+import { Stream } from "/static/feed.js";
 import { html } from "/static/parts.js";
-import { clock, isObject, list, text } from "/static/words.js";
+import { clock, count, isNumber, isObject, text } from "/static/words.js";
 
 const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"];
 const RANK = { debug: 0, info: 1, warning: 2, error: 3, critical: 3 };
@@ -17,17 +17,6 @@ export function LogView({ state, changed, session }) {
   const may = session?.control === true;
   useEffect(() => {
     if (!may) return undefined;
-    let ended = false;
-    state.lines = [];
-    request("/api/log?last=100").then((lines) => {
-      if (ended) return;
-      const since = state.lines.map(({ line }) => JSON.stringify(line));
-      const before = list(lines).filter((line) => !since.includes(JSON.stringify(line)));
-      const now = state.lines.map(({ line }) => line);
-      state.lines = [];
-      [...before, ...now].forEach((line) => state.take("log", line, 0));
-      changed();
-    }, (error) => setProblem(error.message));
     const stream = new Stream(["log"], {
       take: (topic, message) => {
         state.take(topic, message, 0);
@@ -38,10 +27,7 @@ export function LogView({ state, changed, session }) {
       },
       changed: (_state, reason) => setProblem(reason),
     });
-    return () => {
-      ended = true;
-      stream.close();
-    };
+    return () => stream.close();
   }, [may]);
   const least = LEVELS.indexOf(level);
   const lines = (paused ?? state.lines).filter(({ line }) => rank(line) >= least && (!wanted || words(line).toLowerCase().includes(wanted.toLowerCase()))).slice(-400);
@@ -61,11 +47,14 @@ export function LogView({ state, changed, session }) {
     ${problem && html`<p class="note">${problem}</p>`}
     <ol class="log" ref=${box} tabindex="0" aria-label="Lines of the log, newest last">
       ${lines.map(({ number: key, line }) => html`<li key=${key} class=${rank(line) >= 3 ? "bad" : rank(line) === 2 ? "warn" : ""}>
-        <time>${clock(line.time)}</time> <b>${text(line.process ?? line.name, 40)}</b> <span class="level">${text(line.level, 10).toLowerCase()}</span> <span class="words">${words(line)}</span>
+        <time>${clock(line.time)}</time> <b>${text(line.process, 40)}</b> <span class="level">${text(line.level, 10).toLowerCase()}</span> <span class="words">${words(line)}</span>
       </li>`)}
     </ol>
     ${!lines.length && html`<p class="note">No line yet.</p>`}`;
 }
 
 const rank = (line) => RANK[String(isObject(line) ? line.level : "").toLowerCase()] ?? 1;
-const words = (line) => text(line.message ?? line.text, 2000);
+const words = (line) => {
+  const before = isNumber(line.left_out) && line.left_out > 0 ? `(${count(line.left_out)} lines before were left out) ` : "";
+  return before + text(line.text, 2000);
+};

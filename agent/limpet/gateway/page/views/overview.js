@@ -54,7 +54,7 @@ function Card({ pipeline, source, now }) {
         : pipeline.curves.size > 0 && html`<${Chart} name=${pipeline.name} curves=${pipeline.curves} limit=${pipeline.limit} plain />`}
     <dl class="mini">
       <div><dt>Rate</dt><dd>${rate(pipeline.rate(now))}</dd></div>
-      <div><dt>Latency</dt><dd>${span(pipeline.whole.p95)}<small> p95</small></dd></div>
+      <div><dt>Latency p95</dt><dd>${span(pipeline.whole.p95)}</dd></div>
       <div><dt>Dropped</dt><dd class=${lost ? "warn" : ""}>${count(lost)}</dd></div>
       <div><dt>Runs on</dt><dd>${text(health?.delegate, 30) || "–"}</dd></div>
     </dl>

@@ -97,15 +97,15 @@ function Latency({ pipeline }) {
   if (!rows.length) return html`<p class="note">No window was measured yet.</p>`;
   const most = Math.max(...rows.map(([, one]) => one.p99).filter(Number.isFinite), 1);
   return html`<table class="latency">
-    <thead><tr><th>Stage</th><th class="graph more"><span class="out-of-sight">Median and 95 %</span></th><th class="n">p50</th><th class="n">p95</th><th class="n">p99</th></tr></thead>
+    <thead><tr><th>Stage</th><th class="graph more"><span class="out-of-sight">Median and 95 %</span></th><th class="n">p50</th><th class="n">p95</th><th class="n more">p99</th></tr></thead>
     <tbody>${rows.map(([stage, one]) => html`<tr key=${stage}>
       <td>${plain(stage)}</td>
       <td class="graph more"><${Bar} share=${one.p50 / most} marks=${[one.p99 / most, one.p95 / most]} /></td>
-      <td class="n">${span(one.p50)}</td><td class="n">${span(one.p95)}</td><td class="n">${span(one.p99)}</td>
+      <td class="n">${span(one.p50)}</td><td class="n">${span(one.p95)}</td><td class="n more">${span(one.p99)}</td>
     </tr>`)}</tbody>
     ${whole.count > 0 && html`<tfoot><tr>
       <td>sample to result</td><td class="more">last ${count(whole.count)} results</td>
-      <td class="n">${span(whole.p50)}</td><td class="n">${span(whole.p95)}</td><td class="n">${span(whole.p99)}</td>
+      <td class="n">${span(whole.p50)}</td><td class="n">${span(whole.p95)}</td><td class="n more">${span(whole.p99)}</td>
     </tr></tfoot>`}
   </table>`;
 }
