@@ -96,14 +96,14 @@ def test_the_size_of_a_body_without_json_decides_an_open_dimension(
     shape: list[int], size: int, expected: list[int]
 ) -> None:
     form = ModelForm([TensorForm("x", "FP32", shape, real=False)], [])
-    found = raw_request("model", "", None, form, bytes(size))
+    found = raw_request("model", "", form, bytes(size))
     assert [(one.name, one.shape, len(one.content)) for one in found.inputs] == [("x", expected, size)]
 
 
 def test_a_body_without_json_needs_a_model_with_one_input() -> None:
     two = [TensorForm(name, "FP32", [1], real=False) for name in "xy"]
     with pytest.raises(RequestError, match="the model has 2"):
-        raw_request("model", "", None, ModelForm(two, []), b"")
+        raw_request("model", "", ModelForm(two, []), b"")
 
 
 def test_lists_in_lists_without_end_are_refused() -> None:

@@ -8,6 +8,7 @@ its own name the address of this device (DNS rebinding). Such requests have fore
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ def names_of(host_name: str, further: Iterable[str]) -> frozenset[str]:
     return frozenset(named - {"", ".local"})
 
 
+@lru_cache(maxsize=64)
 def is_ours(host: str, local: str, names: frozenset[str]) -> bool:
     """Whether a header ``Host`` names this device. ``local``: the address at which the connection came in."""
     try:

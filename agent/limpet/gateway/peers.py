@@ -6,7 +6,7 @@ import ipaddress
 import socket
 import struct
 import sys
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -70,6 +70,7 @@ class Connection:
         return key_of(self.address)
 
 
+@lru_cache(maxsize=256)
 def key_of(address: str) -> str:
     """Return what limits for a client over TCP are counted by."""
     found = ipaddress.ip_address(address)

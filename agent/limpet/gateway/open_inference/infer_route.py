@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from limpet.gateway.errors import RequestError
 from limpet.gateway.guard import CLIENT
-from limpet.gateway.open_inference.json_requests import RAW, decoded, encoded, raw_request, request
+from limpet.gateway.open_inference.json_requests import RAW, decoded, encoded, raw_request, request, uses_regions
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -37,13 +37,13 @@ class InferRoute:
             body = _decompressed(body, encoding, self._largest)
         path = scope["path_params"]
         model, version = path["model"], path.get("version", "")
-        uid = scope[CLIENT].uid
         if header_length == "0":
             _, form = await self._protocol.describe(model, version)
-            asked, wanted = RAW, raw_request(model, version, uid, form, body)
+            asked, wanted = RAW, raw_request(model, version, form, body)
         else:
             asked, binary = decoded(body, header_length)
             await self._protocol.find_channel(model, version)  # an unknown model is the first thing to say
+            uid = scope[CLIENT].uid if uses_regions(asked) else None  # the kernel is not fast
             wanted = request(model, version, uid, asked, binary)
         content, length = encoded(await self._protocol.infer(wanted), asked)
         headers = [(b"content-length", b"%d" % len(content))]

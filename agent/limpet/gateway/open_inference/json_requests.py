@@ -149,7 +149,13 @@ def request(model: str, version: str, uid: int | None, body: JsonRequest, binary
     return InferRequest(model, version, body.id, inputs, outputs, body.parameters.real, uid, patience)
 
 
-def raw_request(model: str, version: str, uid: int | None, form: ModelForm, body: bytes) -> InferRequest:
+def uses_regions(body: JsonRequest) -> bool:
+    """Whether a request has a tensor in shared memory."""
+    inputs = any(one.parameters.shared_memory_region is not None for one in body.inputs)
+    return inputs or any(one.parameters.shared_memory_region is not None for one in body.outputs)
+
+
+def raw_request(model: str, version: str, form: ModelForm, body: bytes) -> InferRequest:
     """Return the request of a body that is the only input of a model. ``RequestError`` if that cannot be."""
     if len(form.inputs) != 1:
         raise RequestError("invalid", f"a body without JSON is one input; the model has {len(form.inputs)}")
@@ -158,7 +164,7 @@ def raw_request(model: str, version: str, uid: int | None, form: ModelForm, body
     if shape.count(-1) == 1:
         row = FORMS[one.datatype].size * -prod(shape)
         shape[shape.index(-1)] = len(body) // row if row else 0
-    return InferRequest(model, version, "", [Input(one.name, one.datatype, shape, body)], [], uid=uid)
+    return InferRequest(model, version, "", [Input(one.name, one.datatype, shape, body)], [])
 
 
 def _content(one: JsonInput, binary: memoryview) -> tuple[Bytes | Region, memoryview]:
