@@ -10,6 +10,8 @@ import pytest
 
 from limpet.gateway import tokens
 from limpet.gateway.open_inference.grpc_messages import MESSAGES, SERVICE
+from limpet.gateway.process import permissions
+from limpet.tables import ApiTable
 from support.api_daemon import api_daemon
 from support.broker import wait_until
 from support.certificates import authority, certificate
@@ -171,3 +173,30 @@ def test_a_certificate_is_needed_if_authorities_of_clients_are_configured(tmp_pa
             assert refused(one, "RepositoryModelLoad", model_name="x")[0] != grpc.StatusCode.PERMISSION_DENIED
         with grpc.secure_channel(address, grpc.ssl_channel_credentials(ca.read_bytes()), options) as one:
             assert refused(one, "ServerLive")[0] == grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("addresses", "ports"), [(["127.0.0.1:7471"], {7471}), (["127.0.0.1:7471", "[::1]:7472"], {0, 7471, 7472})]
+)
+def test_the_sandbox_lets_it_listen_at_its_ports_alone(addresses: list[str], ports: set[int]) -> None:
+    assert permissions(ApiTable(grpc=addresses)).listens == ports
+
+
+def test_garbage_is_not_logged(served: ApiDaemon) -> None:
+    before = len(served.daemon.log)
+    for junk in (b"GET / HTTP/1.1\r\n\r\n", bytes(1000), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 200):
+        with socket.create_connection(("127.0.0.1", served.grpc_port)) as connection:
+            connection.sendall(junk)
+            wait_until(lambda one=connection: is_over(one))
+    assert [line for line in served.daemon.log[before:].splitlines() if "limpet.supervision" not in line] == []
+
+
+def is_over(connection: socket.socket) -> bool:
+    """Whether the server closed the connection, after whatever it had to say."""
+    connection.setblocking(False)
+    try:
+        return not connection.recv(1 << 16)
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True

@@ -98,9 +98,16 @@ def permissions(table: ApiTable) -> Permissions:
     return Permissions(
         endpoints=frozenset([Endpoint(collector.host.strip("[]"), collector.port)] if collector else []),
         accepts=True,
-        listens=frozenset(listen_address(address).port for address in table.grpc),
+        listens=_ports_of_grpc(table),
         shared_memory=True,
     )
+
+
+def _ports_of_grpc(table: ApiTable) -> frozenset[int]:
+    """Return the ports that gRPC's library listens at. For IPv6, it first tries any free port of the loopback."""
+    found = [listen_address(address) for address in table.grpc]
+    probe = {0} if any(":" in one.host for one in found) else set()
+    return frozenset({*(one.port for one in found), *probe})
 
 
 async def _run(channel: Channel[ToGateway], begin: Begin, opened: Opened) -> None:
