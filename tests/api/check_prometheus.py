@@ -125,6 +125,10 @@ def test_alerts_fire_and_clear_and_panels_show_figures(tmp_path: Path) -> None:
             with Prometheus(tmp_path, device.port).running() as prometheus:
                 wait_until(lambda: prometheus.query('limpet_pipeline_state{state="running"} == 1'), PATIENCE)
                 wait_until(lambda: prometheus.query("rate(limpet_pipeline_results_total[1m]) > 50"), PATIENCE)
+                _infer(device)
+                wait_until(lambda: prometheus.query("limpet_inference_requests_total > 1"), PATIENCE)
+                _infer(device)
+                wait_until(lambda: prometheus.query("rate(limpet_inference_requests_total[1m]) > 0"), PATIENCE)
                 _check_panels(prometheus)
                 assert prometheus.firing().isdisjoint(
                     {"LimpetReporterDisconnected", "LimpetPipelineFailed", "LimpetDown"}
@@ -134,6 +138,17 @@ def test_alerts_fire_and_clear_and_panels_show_figures(tmp_path: Path) -> None:
                 _stop(prometheus, device)
     finally:
         broker.stop()
+
+
+def _infer(device: ApiDaemon) -> None:
+    """Use the model as a client."""
+    (tensor,) = device.request("/v2/models/dense").json["inputs"]
+    request = {"inputs": [{**tensor, "shape": [1, 3], "data": [1, 2, 3]}]}
+    for _ in range(5):
+        answer = device.request(
+            "/v2/models/dense/infer", "POST", json.dumps(request).encode(), {"Content-Type": "application/json"}
+        )
+        assert answer.status == 200, answer.body
 
 
 def _check_panels(prometheus: Prometheus) -> None:

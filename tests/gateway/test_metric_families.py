@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet import histogram
-from limpet.gateway.metric_families import BOUNDS, Durations, Family, durations, families
-from support.figures import figures
+from limpet.gateway.inference_metrics import inference_families
+from limpet.gateway.metric_families import BOUNDS, Durations, Family, Point, durations, families
+from support.figures import figures, served
 
 
 def _by_name(found: list[Family]) -> dict[str, Family]:
@@ -46,6 +47,23 @@ def test_counters_rise_with_what_they_count() -> None:
     assert found["limpet.pipeline.results"].points[0].value == 1200
     assert found["limpet.pipeline.dropped.samples"].points[0].labels == {"pipeline": "motion", "cause": "queue"}
     assert found["limpet.machine.cpu.busy"].points[0].value == 40.0
+
+
+def test_what_clients_had_models_do_is_counted_by_model_and_outcome() -> None:
+    found = _by_name(inference_families(served()))
+    labels = {"model": "gesture", "version": "3"}
+    assert found["limpet.inference.requests"].points == [
+        Point({**labels, "outcome": "success"}, 8),
+        Point({**labels, "outcome": "failed"}, 1),
+    ]
+    assert {name: family.points for name, family in found.items() if name != "limpet.inference.requests"} == {
+        "limpet.inference.windows": [Point(labels, 16)],
+        "limpet.inference.runs": [Point(labels, 2.5)],
+        "limpet.inference.request.time": [Point(labels, 0.004)],
+        "limpet.inference.queue.time": [Point(labels, 0.001)],
+        "limpet.inference.run.time": [Point(labels, 0.002)],
+    }
+    assert inference_families({}) == []
 
 
 def test_bounds_are_powers_of_two_as_native_histograms_have_them() -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from limpet.gateway.exposition import name_of
-from limpet.gateway.metric_families import families
-from support.figures import figures
+from limpet.gateway.inference_metrics import inference_families
+from limpet.gateway.metric_families import Family, families
+from support.figures import figures, served
 
 FOLDER = Path(__file__).parents[2] / "packaging" / "observability"
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
@@ -25,8 +26,16 @@ _SUFFIXES = {
 }
 
 
+def _families() -> list[Family]:
+    return [
+        *families(figures()),
+        *families(figures(reporters=REPORTERS)),
+        *inference_families(served()),
+    ]
+
+
 def _names() -> set[str]:
-    found = [*families(figures()), *families(figures(reporters=REPORTERS))]
+    found = _families()
     return {name_of(family) + suffix for family in found for suffix in _SUFFIXES[family.kind]}
 
 
@@ -70,7 +79,7 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
 
 def test_the_page_of_metrics_lists_all_of_them() -> None:
     rows = re.findall(r"^\| `(limpet_\w+)` \| \w+ \| .*? \| (.*?) \|$", PAGE.read_text(), re.MULTILINE)
-    found = [*families(figures()), *families(figures(reporters=REPORTERS))]
+    found = _families()
     assert dict(rows) == {
         name_of(family) + _SUFFIXES[family.kind][0].replace("_bucket", ""): family.text for family in found
     }

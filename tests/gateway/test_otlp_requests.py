@@ -28,7 +28,7 @@ WINDOW = TracedWindow(
 
 
 def _sent(found: list[Family]) -> dict[str, Metric]:
-    data = metrics_request(found, PERIOD, WHO).SerializeToString()
+    data = metrics_request([(found, PERIOD)], WHO).SerializeToString()
     (one,) = ExportMetricsServiceRequest.FromString(data).resource_metrics
     return {metric.name: metric for metric in one.scope_metrics[0].metrics}
 

@@ -44,9 +44,9 @@ class Collector:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """The metrics of the last request, by name."""
-        last = self.of("/v1/metrics")[-1]
-        return {one.name: one for one in last.resource_metrics[0].scope_metrics[0].metrics}
+        """The metrics of the last request, by name. Empty before the first."""
+        last = self.of("/v1/metrics")[-1:]
+        return {one.name: one for each in last for one in each.resource_metrics[0].scope_metrics[0].metrics}
 
     @property
     def spans(self) -> list[Span]:

@@ -13,6 +13,7 @@ from limpet.contracts.messages import (
     SnapshotFigures,
 )
 from limpet.contracts.updates import UpdateReport
+from limpet.gateway.open_inference.statistics import ModelStatistics, Times
 from limpet.wire.gateway_records import CpuTime, Figures
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=timezone.utc)
@@ -83,6 +84,20 @@ def device_health(**values: object) -> DeviceHealth:
         "audit": AuditHealth(seq=9, sha256="0" * 64, lost=1),
     }
     return DeviceHealth(**{**found, **values})
+
+
+def served() -> dict[tuple[str, str], ModelStatistics]:
+    """Return what clients had a model do."""
+    return {
+        ("gesture", "3"): ModelStatistics(
+            success=Times(8, 4_000_000),
+            fail=Times(1, 0),
+            queue=Times(8, 1_000_000),
+            run=Times(8, 2_000_000),
+            windows=16,
+            runs=2.5,
+        )
+    }
 
 
 def figures(pipelines: int = 1, **device: object) -> Figures:

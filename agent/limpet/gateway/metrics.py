@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from limpet.gateway.exposition import accepted, write
+from limpet.gateway.inference_metrics import inference_families
 from limpet.gateway.metric_families import families
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def routes(context: Context) -> list[BaseRoute]:
     async def metrics(request: Request) -> Response:
         figures = await context.supervisor.figures()
         form = accepted(request.headers.get("accept", ""))
-        return Response(write(families(figures), form), headers={"content-type": form.media_type})
+        found = [*families(figures), *inference_families(context.open_inference.statistics)]
+        return Response(write(found, form), headers={"content-type": form.media_type})
 
     return [Route("/metrics", metrics)]

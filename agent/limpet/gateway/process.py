@@ -122,7 +122,7 @@ async def _run(channel: Channel[ToGateway], begin: Begin, opened: Opened) -> Non
         server.serve(each)
     found = [addresses.shown(each) for each in opened.sockets]
     tasks: list[Coroutine[Any, Any, object]] = [
-        opened.exporter.run(link) if opened.exporter else asyncio.Event().wait()
+        opened.exporter.run(link, protocol.statistics) if opened.exporter else asyncio.Event().wait()
     ]
     if table.grpc:
         try:

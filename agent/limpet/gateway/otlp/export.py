@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from limpet.backoff import Backoff
 from limpet.errors import LimpetError, TransportError
+from limpet.gateway.inference_metrics import inference_families
 from limpet.gateway.metric_families import families
 from limpet.gateway.otlp.collector import Collector
 from limpet.gateway.otlp.requests import Machine, Period, metrics_request, resource, trace_request
@@ -22,13 +23,14 @@ from limpet.wire.border import cleaned
 from limpet.wire.gateway_records import GetTraces, Traces
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from google.protobuf.message import Message
 
     from limpet.contracts.messages import Origin
     from limpet.gateway.collector_files import CollectorFiles
     from limpet.gateway.link import SupervisorLink
+    from limpet.gateway.open_inference.statistics import ModelStatistics
     from limpet.tables import OtlpTable
     from limpet.wire.gateway_records import TracedWindow
 
@@ -49,6 +51,7 @@ class Exporter:
     """Metrics and traces for one collector. ``files`` were read before."""
 
     def __init__(self, table: OtlpTable, files: CollectorFiles, origin: Origin) -> None:
+        self._began = time_ns()
         self._table = table
         self._collector = Collector(table.url, files)
         machine = os.uname()
@@ -59,18 +62,24 @@ class Exporter:
         self._waiting: deque[TracedWindow] = deque()
         self._dropped = 0
 
-    async def run(self, supervisor: SupervisorLink) -> None:
-        """Export until it is cancelled."""
-        jobs = [_repeat("metrics", self._table.interval, lambda: self._export_metrics(supervisor))]
+    async def run(self, supervisor: SupervisorLink, statistics: Mapping[tuple[str, str], ModelStatistics]) -> None:
+        """Export until it is cancelled. ``statistics``: what clients had models do."""
+        jobs = [_repeat("metrics", self._table.interval, lambda: self._export_metrics(supervisor, statistics))]
         if self._table.traces:
             interval = min(self._table.interval, TRACE_INTERVAL)
             jobs.append(_repeat("traces", interval, lambda: self._export_traces(supervisor)))
         await asyncio.gather(*jobs)
 
-    async def _export_metrics(self, supervisor: SupervisorLink) -> None:
+    async def _export_metrics(
+        self, supervisor: SupervisorLink, statistics: Mapping[tuple[str, str], ModelStatistics]
+    ) -> None:
         figures = await supervisor.figures()
-        period = Period(round(figures.started * 1e9), time_ns())
-        request = metrics_request(families(figures), period, self._resource)
+        now = time_ns()
+        found = [
+            (families(figures), Period(round(figures.started * 1e9), now)),
+            (inference_families(statistics), Period(self._began, now)),
+        ]
+        request = metrics_request(found, self._resource)
         answer = await self._send("/v1/metrics", request, ExportMetricsServiceResponse)
         _report_rejected("metrics", answer.partial_success.rejected_data_points, answer)
 

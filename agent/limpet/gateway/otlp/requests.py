@@ -63,13 +63,21 @@ def resource(origin: Origin, machine: Machine) -> Resource:
     return Resource(attributes=_attributes(facts))
 
 
-def metrics_request(families: Iterable[Family], period: Period, who: Resource) -> ExportMetricsServiceRequest:
-    """Return metrics, cumulative since the supervisor started."""
-    found = [_metric(family, period) for family in families if family.name != "limpet.device"]
-    scoped = metrics.ScopeMetrics(scope=_SCOPE, metrics=found)
+def metrics_request(
+    found: Iterable[tuple[Iterable[Family], Period]], who: Resource
+) -> ExportMetricsServiceRequest:
+    """Return metrics, each cumulative since the begin of its period."""
+    sent = [
+        _metric(family, period) for families, period in found for family in families if family.name != _IS_RESOURCE
+    ]
+    scoped = metrics.ScopeMetrics(scope=_SCOPE, metrics=sent)
     return ExportMetricsServiceRequest(
         resource_metrics=[metrics.ResourceMetrics(resource=who, scope_metrics=[scoped])]
     )
+
+
+_IS_RESOURCE = "limpet.device"
+"""This metric has the same facts as the resource."""
 
 
 _SCOPE = InstrumentationScope(name="limpet")
