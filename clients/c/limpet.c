@@ -241,7 +241,6 @@ void limpet_close(limpet *c) {
         snprintf(path, sizeof path, "/v2/systemsharedmemory/region/%s/unregister", c->region + 1);
         if (!c->streams) limpet_request(c, "POST", path, NULL, NULL);
         munmap(c->memory, c->memory_size);
-        shm_unlink(c->region);
     }
     if (c->fd >= 0) close(c->fd);
     free(c->in.data), free(c->out.data), free(c->body.data), free(c);
@@ -275,10 +274,11 @@ void *limpet_share(limpet *c, size_t bytes) {
     char path[128], body[128];
     snprintf(path, sizeof path, "/v2/systemsharedmemory/region/%s/register", c->region + 1);
     snprintf(body, sizeof body, "{\"key\":\"%s\",\"offset\":0,\"byte_size\":%zu}", c->region, bytes);
-    if (memory == MAP_FAILED) fail(c, LIMPET_INVALID, "%zu bytes of memory: %s", bytes, strerror(errno));
-    else if (limpet_request(c, "POST", path, body, NULL) == 0) return c->memory_size = bytes, c->memory = memory;
+    int done = memory == MAP_FAILED ? fail(c, LIMPET_INVALID, "%zu bytes of memory: %s", bytes, strerror(errno))
+                                    : limpet_request(c, "POST", path, body, NULL);
+    shm_unlink(c->region); /* Limpet has it open: a program that crashes leaves nothing behind */
+    if (done == 0) return c->memory_size = bytes, c->memory = memory;
     if (memory != MAP_FAILED) munmap(memory, bytes);
-    shm_unlink(c->region);
     return NULL;
 }
 

@@ -46,7 +46,8 @@ int limpet_status(const limpet *connection);        /* HTTP status of the last a
 int limpet_request(limpet *connection, const char *method, const char *path, const char *body, const char **answer);
 
 /* Make memory that this process and Limpet share, of so many bytes, zeros at first. A connection has one such memory,
- * and limpet_close() ends it. The group of the socket can open it, if this process may say so. Tensors inside it are not copied into requests and answers. */
+ * and limpet_close() ends it. Tensors inside it are not copied into requests and answers.
+ * If Limpet was started again, it does not know the memory any more: close the connection, and begin again. */
 void *limpet_share(limpet *connection, size_t bytes);
 
 /* Run a model. Inputs are complete. Outputs have a name, data and size, which is the room there is; Limpet sets

@@ -57,7 +57,7 @@ install -m 644 systemd/limpet.modules-load "$root/usr/lib/modules-load.d/limpet.
 cp -r systemd/drop-ins firmware-configs "$root/usr/share/limpet/"
 install -m 644 README.md CHANGELOG.md NOTICE "$root/usr/share/doc/limpet/"
 install -m 644 LICENSE "$root/usr/share/doc/limpet/copyright"
-cp -r docs packaging/observability "$root/usr/share/doc/limpet/"
+cp -r docs clients packaging/observability "$root/usr/share/doc/limpet/"
 ln -s ../../limpet/firmware-configs "$root/usr/share/doc/limpet/firmware-configs"
 .venv/bin/python tools/share.py "$root/usr/share" limpet
 

@@ -181,18 +181,21 @@ def test_an_inference_that_is_refused_says_why_and_the_connection_goes_on(client
     assert client.infer("dense", [right], [output]).code == 0
 
 
-def test_shared_memory_is_gone_with_its_connection(library: ctypes.CDLL, running: ApiDaemon) -> None:
-    def regions() -> list[str]:
-        return [region["key"] for region in running.request("/v2/systemsharedmemory/status", unix=True).json]
+def test_shared_memory_has_no_name_that_a_crash_could_leave_and_ends_with_its_connection(
+    library: ctypes.CDLL, running: ApiDaemon
+) -> None:
+    def regions() -> dict[str, int]:
+        answer = running.request("/v2/systemsharedmemory/status", unix=True)
+        return {region["key"]: region["byte_size"] for region in answer.json}
 
     before = regions()
     client = Client(library, running.socket)
     client.share(4096)
-    (made,) = set(regions()) - set(before)
-    assert (SHARED / made.strip("/")).stat().st_size == 4096
+    ((key, size),) = regions().items() - before.items()
+    assert size == 4096
+    assert not (SHARED / key.strip("/")).exists()
     client.close()
     assert regions() == before
-    assert not (SHARED / made.strip("/")).exists()
 
 
 def test_the_example_runs_a_model_and_reads_results_without_an_error_of_memory(
