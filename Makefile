@@ -243,7 +243,7 @@ updates: .venv/.dev programs ## prove: kill and cut the power in updates of mode
 	@$(PYTHON) tests/rollout/run.py
 
 .PHONY: attack
-attack: .venv/.dev programs ## prove: attack every border: workers, executors, broker, state, bundles and cameras; table in build/attack.md
+attack: .venv/.dev programs ## prove: attack every border: workers, executors, broker, state, bundles, cameras and the local API; table in build/attack.md
 	@$(PYTHON) tests/attack/run.py
 
 # Its environment has atheris, which needs Python 3.11 to 3.13; without it the same parsers get mutated inputs.

@@ -13,7 +13,7 @@ LARGEST_RSS_MB = 64
 HEAD = "| attempt | at | reached it | what happened |\n| --- | --- | --- | --- |\n"
 COUNTS = (
     *("supervisor_ended", "escaped", "poisoned_starts", "foreign_topics", "others_lost", "uncounted_lost"),
-    *("workers_grown", "unnamed"),
+    *("workers_grown", "gateway_ended", "unnamed"),
 )
 """What must be 0."""
 

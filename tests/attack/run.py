@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from attack import brokers, bundles, cameras, commands, executors, state, workers
+from attack import api_clients, brokers, bundles, cameras, commands, executors, state, workers
 from attack.ground import Ground, ground
 from attack.report import HEAD, Report
 
@@ -45,6 +45,7 @@ GROUPS: dict[str, Callable[[Ground], None]] = {
     "bundles": _bundles,
     "brokers": brokers.run,
     "cameras": cameras.run,
+    "api": api_clients.run,
     "damaged": state.run_thousands,
 }
 

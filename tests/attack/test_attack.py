@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from attack import brokers, bundles, cameras, commands, executors, state, workers
+from attack import api_clients, brokers, bundles, cameras, commands, executors, state, workers
 from attack.ground import ground
 from attack.report import Report
 
@@ -60,6 +60,18 @@ SHORT: dict[str, Callable[[Ground], None]] = {
     "camera": lambda prepared: cameras.run(
         prepared,
         ["a redirection to the broker", "a description of 2 GB", "a picture with scans without end"],
+    ),
+    "local API": lambda prepared: api_clients.run(
+        prepared,
+        [
+            "paths that look like others",
+            "a name of another site for this device (DNS rebinding)",
+            "requests of another site with the session of a person",
+            "tensors and bodies without measure",
+            "500 connections",
+            "what is no HTTP",
+            "shared memory of somebody else",
+        ],
     ),
     "state": lambda prepared: state.run(prepared, ["boot.json that is not UTF-8", "a row for the pipeline a/#"]),
     "bundle": lambda prepared: bundles.run(

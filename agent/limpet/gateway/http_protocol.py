@@ -43,8 +43,9 @@ class HttpProtocol(HttpToolsProtocol):
         """Take a part of a request."""
         if self.transport.is_closing():
             return
+        before = self._progress
         super().data_received(data)
-        if self._progress.stage == "head":
+        if self._progress.stage == "head" and self._progress == before:
             self._head_bytes += len(data)
             if self._head_bytes > LARGEST_HEAD:
                 self._refuse(TOO_LARGE_HEAD)
