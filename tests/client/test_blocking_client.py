@@ -122,6 +122,21 @@ def test_large_tensors_go_through_shared_memory_that_no_file_is_left_of(client: 
     client.unload("mobilenet")
 
 
+def test_what_a_program_that_crashed_left_registered_is_given_back(served: ApiDaemon) -> None:
+    program = (
+        "import numpy, os; from limpet.client import Client\n"
+        f"client = Client({str(served.socket)!r}); client.load('mobilenet')\n"
+        f"client.infer('mobilenet', numpy.zeros((1, {SIDE}, {SIDE}), numpy.float32)); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    (left,) = served.request("/v2/systemsharedmemory/status", unix=True).json
+    with Client(served.socket) as client:
+        client.infer("mobilenet", np.zeros((1, SIDE, SIDE), np.float32))
+        (own,) = served.request("/v2/systemsharedmemory/status", unix=True).json
+        assert own["name"] != left["name"]
+        client.unload("mobilenet")
+
+
 def test_a_stream_ends_with_its_server_and_the_client_goes_on_with_the_next(
     client: Client, served: ApiDaemon
 ) -> None:

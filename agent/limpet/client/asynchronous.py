@@ -10,7 +10,7 @@ from limpet.client import addresses, calls, stream
 from limpet.client.errors import RefusedError, UnavailableError
 from limpet.client.http import CHUNK, Collector, Conversation
 from limpet.client.regions import SMALLEST, Regions
-from limpet.client.shared_memory import Region
+from limpet.client.shared_memory import Region, abandoned
 from limpet.errors import LimpetError
 
 if TYPE_CHECKING:
@@ -173,6 +173,8 @@ class AsyncClient:
             self._regions.usable = False
             return None
         try:
+            if not self._regions.tidied:
+                await self._tidy()
             await self._call(calls.register_region(region.name, region.key, region.size))
         except BaseException as error:
             region.close()
@@ -182,6 +184,13 @@ class AsyncClient:
             return None
         region.unlink()
         return region
+
+    async def _tidy(self) -> None:
+        """Give back what programs that crashed have left registered."""
+        self._regions.tidied = True
+        for name in abandoned(await self._call(calls.region_names())):
+            with suppress(RefusedError):  # another program does the same
+                await self._call(calls.unregister_region(name))
 
     async def _discard(self, region: Region) -> None:
         """Close shared memory. The daemon may be gone."""

@@ -11,7 +11,7 @@ from limpet.client import addresses, calls, stream
 from limpet.client.errors import RefusedError, UnavailableError
 from limpet.client.http import CHUNK, Collector, Conversation
 from limpet.client.regions import SMALLEST, Regions
-from limpet.client.shared_memory import Region
+from limpet.client.shared_memory import Region, abandoned
 from limpet.errors import LimpetError
 
 if TYPE_CHECKING:
@@ -175,6 +175,8 @@ class Client:
             self._regions.usable = False
             return None
         try:
+            if not self._regions.tidied:
+                self._tidy()
             self._call(calls.register_region(region.name, region.key, region.size))
         except BaseException as error:
             region.close()
@@ -184,6 +186,13 @@ class Client:
             return None
         region.unlink()
         return region
+
+    def _tidy(self) -> None:
+        """Give back what programs that crashed have left registered."""
+        self._regions.tidied = True
+        for name in abandoned(self._call(calls.region_names())):
+            with suppress(RefusedError):  # another program does the same
+                self._call(calls.unregister_region(name))
 
     def _discard(self, region: Region) -> None:
         """Close shared memory. The daemon may be gone."""

@@ -21,18 +21,19 @@ if TYPE_CHECKING:
     from limpet.client.http import Response
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _JSON = (("Content-Type", "application/json"),)
 
 
-class Call(Generic[T]):
+class Call(Generic[T_co]):
     """A request, and what its answer means."""
 
-    def __init__(self, request: Request, read: Callable[[Response], T]) -> None:
+    def __init__(self, request: Request, read: Callable[[Response], T_co]) -> None:
         self.request = request
         self._read = read
 
-    def read(self, response: Response) -> T:
+    def read(self, response: Response) -> T_co:
         """Return what the answer says. ``RefusedError`` if it is no success, ``UnreadableError`` if damaged."""
         if response.status != 200:
             raise refusal(response)
@@ -119,6 +120,21 @@ def model_target(model: str, version: int | None) -> str:
     """Return the path of a model."""
     target = f"/v2/models/{_part(model)}"
     return target if version is None else f"{target}/versions/{version}"
+
+
+class _Region(msgspec.Struct):
+    """A region of shared memory that this user registered."""
+
+    name: str
+
+
+def region_names() -> Call[list[str]]:
+    """Return the names of the regions that programs of this user registered."""
+
+    def names(response: Response) -> list[str]:
+        return [one.name for one in msgspec.json.decode(response.body, type=list[_Region])]
+
+    return Call(Request("GET", "/v2/systemsharedmemory/status"), names)
 
 
 def register_region(name: str, key: str, size: int) -> Call[None]:

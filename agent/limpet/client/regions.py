@@ -13,11 +13,15 @@ MOST_FREE = 4
 
 
 class Regions:
-    """Regions that the daemon knows. ``usable``: the daemon has not refused one yet."""
+    """Regions that the daemon knows.
+
+    ``usable``: the daemon has not refused one yet. ``tidied``: whether those of other programs were looked at.
+    """
 
     def __init__(self) -> None:
         self._free: list[Region] = []
         self.usable = True
+        self.tidied = False
 
     def take(self, size: int) -> Region | None:
         """Return a free region of at least this many bytes, if there is one."""

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is on Linux
+_NAMED = re.compile(r"limpet-client-([1-9][0-9]{0,8})-[0-9a-f]{16}\Z")
 _MODE = 0o660
 """The owner is this program's user, and the group is the daemon's."""
 
@@ -44,3 +50,9 @@ class Region:
         self.unlink()
         self.memory.release()
         self._map.close()
+
+
+def abandoned(names: Iterable[str]) -> list[str]:
+    """Return the regions among these whose programs have ended, and did not give them back."""
+    found = ((name, _NAMED.match(name)) for name in names)
+    return [name for name, match in found if match and not Path("/proc", match[1]).exists()]
