@@ -16,6 +16,8 @@ from limpet.errors import ModelError
 from limpet.models import bundle as bundles
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from limpet.contracts.data import Array, FloatArray
     from limpet.contracts.messages import Placed
     from limpet.contracts.runtime import Model
@@ -103,11 +105,26 @@ def inferred(plan: PipelinePlan, model: Model, answers: Answers, placed: Placed 
 
 def digest(plan: Planned, delegate: str) -> str:
     """Return the SHA-256 of the model file that is used on a delegate, in hexadecimal."""
+    path = _file(plan, delegate)
+    # A bundle's members are unpacked under their hash. A bare file may have been replaced since it was loaded.
+    return path.stem if _is_digest(path.stem) else bundles.digest(path)
+
+
+def digest_of_loaded(plan: PipelinePlan, delegate: str) -> str:
+    """Return the same without reading the file: a bare file was compared with ``identity`` when it was loaded."""
+    path = _file(plan, delegate)
+    return path.stem if _is_digest(path.stem) else plan.identity or bundles.digest(path)
+
+
+def _file(plan: Planned, delegate: str) -> Path:
     choices = {choice.name: choice for choice in plan.delegates}
     names = {delegate, choices[delegate].kind} if delegate in choices else {delegate}
     path, _ = plan.bundle.suited(names)
-    # A bundle's members are unpacked under their hash. A bare file may have been replaced since it was loaded.
-    return path.stem if re.fullmatch(r"[0-9a-f]{64}", path.stem) else bundles.digest(path)
+    return path
+
+
+def _is_digest(name: str) -> bool:
+    return bool(re.fullmatch(r"[0-9a-f]{64}", name))
 
 
 def runtime(plan: Planned) -> str:

@@ -5,6 +5,7 @@ Samples go first. While any wait, requests get a small share of the time. They c
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import ExitStack
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
@@ -44,20 +45,27 @@ class Guests:
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
         self._sockets = GuestSockets()
+        self._arrived: deque[tuple[Pipeline | None, socket.socket]] = deque()
         self._next = 0.0
         self._wakeup: Wakeup | None = None
 
     @property
     def waiting(self) -> bool:
-        """Whether there are requests to run."""
-        return self._sockets.waiting
+        """Whether there is something to do: a new socket, or requests."""
+        return bool(self._arrived) or self._sockets.waiting
 
     def __bool__(self) -> bool:
         """Whether there is any gateway to listen to."""
         return bool(self._sockets)
 
     def attach(self, pipeline: Pipeline | None, end: socket.socket) -> None:
-        """Serve the model of a pipeline on a socket, or say there why that is not possible."""
+        """Serve the model of a pipeline on a socket, or say there why that is not possible.
+
+        That may take a while, so it is done with the requests.
+        """
+        self._arrived.append((pipeline, end))
+
+    def _attach(self, pipeline: Pipeline | None, end: socket.socket) -> None:
         stack = ExitStack()
         served: ServedModel | Refused
         if pipeline is None:
@@ -76,28 +84,35 @@ class Guests:
     def cancel(self, pipeline: Pipeline) -> None:
         """Answer the requests for a pipeline that is about to be closed, and end its sockets."""
         self._sockets.end(pipeline, "the pipeline was closed meanwhile")
+        self._arrived = deque((None if one is pipeline else one, end) for one, end in self._arrived)
 
     def close(self) -> None:
         """End all sockets."""
+        for _, end in self._arrived:
+            end.close()
+        self._arrived.clear()
         self._sockets.close()
         self._rest()
 
     def run_slice(self) -> None:
         """Run requests for a moment, unless samples wait and requests had their share."""
         begin = perf_counter()
-        if not self._sockets:
+        if not (self._sockets or self._arrived):
             self._rest()
             return
         if len(self._mailbox) and begin < self._next:
             return
         until, used = begin + SLICE, 0.0
+        if self._arrived:
+            self._attach(*self._arrived.popleft())
+            used = perf_counter() - begin
         self._sockets.poll(0.0)
-        while self.waiting:
+        while self._sockets.waiting:
             used += self._sockets.run(until, self._mailbox.__len__)
             left = until - perf_counter()
             if left <= 0 or len(self._mailbox):
                 break
-            self._sockets.poll(0.0 if self.waiting else left)
+            self._sockets.poll(0.0 if self._sockets.waiting else left)
         if used:
             self._next = perf_counter() + used * (1 / SHARE - 1)
 
@@ -139,7 +154,7 @@ def _served(pipeline: Pipeline, stack: ExitStack) -> ServedModel:
     identity = Identity(
         manifest.name,
         manifest.version,
-        infer_request.digest(plan, model.delegate),
+        infer_request.digest_of_loaded(plan, model.delegate),
         infer_request.runtime(plan),
         rows=MOST_ROWS if rows else 1,
         forgets=bool(plan.state),
