@@ -88,6 +88,12 @@ def test_on_a_terminal_it_shows_values_results_and_rates_and_leaves_the_terminal
         written = len(terminal.text)
         terminal.resize(20, 60)
         wait_until(lambda: "q quit" in terminal.text[written:])
+        running.signal(signal.SIGHUP)
+        pages = {"p": "of 2)", "d": "runs for", "e": "one: running", "l": "supervisor: configuration read again"}
+        for key, text in {**pages, "a": "results/s"}.items():
+            written = len(terminal.text)
+            terminal.press(key)
+            wait_until(lambda text=text, written=written: text in terminal.text[written:])  # type: ignore[misc]
         terminal.press("q")
         small.press("\x03")
         assert (terminal.wait(), small.wait()) == (0, 0)
