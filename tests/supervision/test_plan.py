@@ -11,6 +11,7 @@ import pytest
 from limpet.config import Backup, Config, Device, PipelineConfig, Rung
 from limpet.contracts.assignment import FoundModel, SourceTable
 from limpet.supervision.plan import News, Plan
+from limpet.tables import ApiTable, OtlpTable
 from limpet.wire.records import Incident, Transition
 
 if TYPE_CHECKING:
@@ -364,3 +365,13 @@ def test_without_a_main_model_the_backup_runs_and_is_not_taken_for_it() -> None:
     plan.back_up({}, in_use(plan))
     assert runs(plan) == "small-1.limpet"
     assert not plan.runs_main(Transition("p", "running", model="small", version=1))
+
+
+def test_a_reload_begins_and_ends_traces() -> None:
+    models, traced = {"motion": [found(2)]}, ApiTable(otlp=OtlpTable(url="http://127.0.0.1:4318", traces=0.25))
+    plan = Plan(config(), models)
+    assert plan.cells["line"].traces == 0
+    plan.reload(msgspec.structs.replace(config(), api=traced), models, {})
+    assert plan.cells["line"].traces == 0.25
+    plan.reload(msgspec.structs.replace(config(), api=ApiTable()), models, {})
+    assert plan.cells["line"].traces == 0

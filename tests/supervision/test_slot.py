@@ -38,6 +38,7 @@ from limpet.wire.records import (
     Snapshot,
     SwapReport,
     Transition,
+    WindowTimes,
 )
 from support.assigned import cells
 
@@ -250,6 +251,14 @@ def test_only_the_changed_pipeline_is_forgiven_its_crashes() -> None:
     made.want(cell(TABLES | {"pipelines": pipelines}), 0.0)
     assert made.pipelines.runnable(1.0) == ["b"]
     assert made.pipelines.runnable(2.0) == ["a", "b"]
+
+
+def test_times_of_windows_are_passed_on_only_while_they_are_traced() -> None:
+    times = WindowTimes("a", 1, 1, 1, 1, 1)
+    made = running(["a"])
+    assert made.hear(times, 1.0) == []
+    made.want(msgspec.structs.replace(made.assignment, traces=0.5), 2.0)
+    assert made.hear(times, 3.0) == [Report(times)]
 
 
 def test_a_picture_is_passed_on_only_if_the_configuration_says_so() -> None:
