@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
@@ -20,14 +21,9 @@ class GrpcPeer:
 
     def __init__(self, peer: str, identity: Mapping[str, Iterable[bytes]], ports: Sequence[int]) -> None:
         """``peer``: as gRPC writes it, such as ``ipv6:%5B::1%5D:43210``. ``ValueError`` if it is no TCP client."""
-        family, _, rest = unquote(peer).partition(":")
-        host, _, number = rest.rpartition(":")
-        if family not in {"ipv4", "ipv6"}:
-            raise ValueError(f"{peer} is no TCP client")
-        self.address = host.strip("[]").partition("%")[0]
-        self._client_port = int(number)
+        self.address, self._client_port = _address(peer)
         self._ports = ports
-        self.loopback = ipaddress.ip_address(self.address).is_loopback
+        self.loopback = _is_loopback(self.address)
         self.key = key_of(self.address)
         self.certificate = _name(identity)
 
@@ -42,6 +38,20 @@ class GrpcPeer:
         client = (self.address, self._client_port)
         owners = (owner_between(client, (self.address, port)) for port in self._ports)
         return next((owner for owner in owners if owner is not None), None)
+
+
+@lru_cache(256)
+def _address(peer: str) -> tuple[str, int]:
+    family, _, rest = unquote(peer).partition(":")
+    host, _, port = rest.rpartition(":")
+    if family not in {"ipv4", "ipv6"}:
+        raise ValueError(f"{peer} is no TCP client")
+    return host.strip("[]").partition("%")[0], int(port)
+
+
+@lru_cache(256)
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
 
 
 def _name(identity: Mapping[str, Iterable[bytes]]) -> str:

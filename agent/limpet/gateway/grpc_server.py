@@ -59,6 +59,8 @@ HANDSHAKE_SECONDS, IDLE_SECONDS = 10, 300
 MESSAGE_SECONDS = 10.0
 LEAST_RATE = 1_000_000
 """Bytes a second. A message may take ``MESSAGE_SECONDS`` more than the largest one takes at this rate."""
+SMALL = 1 << 16
+"""Bytes of an answer that may wait for its client as long as the client likes."""
 LARGEST_HEADERS = 1 << 14
 _BEARER = "bearer "
 _STATUS: dict[Cause, grpc.StatusCode] = {
@@ -226,6 +228,9 @@ class _Calls:
             ) from error
 
     async def _write(self, context: grpc.aio.ServicerContext, data: bytes) -> None:
+        if len(data) <= SMALL:
+            await context.write(data)
+            return
         try:
             await asyncio.wait_for(context.write(data), STALLED_SECONDS)
         except asyncio.TimeoutError as error:
