@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import selectors
 import socket
 import threading
@@ -37,6 +38,8 @@ from limpet.wire.gateway_records import (
     Recent,
     Replied,
     ToGateway,
+    Watch,
+    Watching,
 )
 from limpet.wire.records import RawAnswered, Transition
 from support import reports
@@ -100,7 +103,7 @@ class Desk:
             cpu=lambda: None,
             tracing=Tracing(),
         )
-        self._answers = GatewayAnswers(known, Services(self._watch, self._obey, self.recent, self.pictures))
+        self.answers = GatewayAnswers(known, Services(self._watch, self._obey, self.recent, self.pictures))
         ours, self.theirs = socket.socketpair()
         ours.setblocking(False)
         self._channel: Channel[FromGateway] = Channel(ours, FromGateway)
@@ -127,7 +130,7 @@ class Desk:
 
     def _read(self) -> None:
         for record in self._channel.receive():
-            self._answers.answer(record, self._reply)  # type: ignore[arg-type]
+            self.answers.answer(record, self._reply)  # type: ignore[arg-type]
 
     def _reply(self, answer: Answer, fds: tuple[int, ...] = ()) -> None:
         self._channel.send(answer, fds)
@@ -269,6 +272,17 @@ def test_commands_recent_results_and_pictures_come_through_the_link(desk: Desk) 
             await link.ask(lambda n: GetRecent(n, "other", 2), Recent)
 
     run(desk, work)
+
+
+def test_a_daemon_without_descriptors_says_so(desk: Desk) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    replies: list[Answer] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        desk.answers.answer(Watch(1), lambda answer, _fds=(): replies.append(answer))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert replies == [Watching(1, "the daemon could not open a stream: Too many open files")]
 
 
 def test_clients_that_want_figures_at_once_share_them(desk: Desk) -> None:

@@ -165,7 +165,10 @@ class Gateway:
         if isinstance(record, Listening):
             self._take(record)
         elif not isinstance(record, Alive):
-            self._around.answers.answer(record, line.send)
+            try:
+                self._around.answers.answer(record, line.send)
+            except OSError as error:  # no file descriptor or no memory is left
+                self._end(f"its request could not be answered: {error.strerror}")
 
     def _take(self, record: Listening) -> None:
         if record.problem:

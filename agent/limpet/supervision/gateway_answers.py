@@ -150,7 +150,11 @@ class GatewayAnswers:
             self._picture(request, reply)
 
     def _watch(self, number: int, reply: Reply) -> None:
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:  # no file descriptor is left
+            reply(Watching(number, f"the daemon could not open a stream: {error.strerror}"))
+            return
         with theirs:
             if problem := self._services.watch(ours):
                 ours.close()
