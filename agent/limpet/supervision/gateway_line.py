@@ -23,6 +23,7 @@ from limpet.wire.gateway_records import (
     Alive,
     FromGateway,
     GetFigures,
+    GetModels,
     GetPicture,
     GetRecent,
     Ping,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 POINTS_PER_SECOND, POINTS_AT_ONCE = 1000.0, 2000.0
 """Work for the gateway, in points. Most requests take one."""
-_POINTS: dict[type, float] = {GetFigures: 20, Watch: 50, GetRecent: 4, GetPicture: 4}
+_POINTS: dict[type, float] = {GetFigures: 20, GetModels: 10, Watch: 50, GetRecent: 4, GetPicture: 4}
 BYTES_PER_POINT = 4096
 """Bytes that are read for a point."""
 ENOUGH = 1 << 20
