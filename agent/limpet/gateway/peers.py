@@ -6,7 +6,7 @@ import ipaddress
 import socket
 import struct
 import sys
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,8 @@ class Connection:
     """An accepted connection.
 
     ``transport``: how it came. ``address``: of the client, ``local``: of this end; both empty for a Unix
-    socket. ``certificate``: the name in the client's certificate, after it was verified.
+    socket. ``certificate``: the name in the client's certificate, after it was verified. ``key``: what limits for
+    one client are counted by.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class Connection:
         "_socket",
         "address",
         "certificate",
+        "key",
         "local",
         "loopback",
         "secure",
@@ -50,10 +52,12 @@ class Connection:
             self.address = self.local = ""
             self.loopback = True
             self._owner = user_of(accepted)
+            self.key = f"uid {self._owner}"
         else:
             self.address = _plain(accepted.getpeername()[0])
             self.local = _plain(accepted.getsockname()[0])
             self.loopback = ipaddress.ip_address(self.address).is_loopback
+            self.key = key_of(self.address)
 
     @property
     def uid(self) -> int | None:
@@ -62,17 +66,9 @@ class Connection:
             self._owner, self._looked = owner_of(self._socket), True
         return self._owner
 
-    @property
-    def key(self) -> str:
-        """What limits for one client are counted by: its user id, its address, or its IPv6 network of 64 bits."""
-        if self.transport == "unix":
-            return f"uid {self._owner}"
-        return key_of(self.address)
 
-
-@lru_cache(maxsize=256)
 def key_of(address: str) -> str:
-    """Return what limits for a client over TCP are counted by."""
+    """Return what limits for a client over TCP are counted by: its address, or its IPv6 network of 64 bits."""
     found = ipaddress.ip_address(address)
     if isinstance(found, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((found, 64), strict=False))
