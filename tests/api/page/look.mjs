@@ -219,6 +219,7 @@ check("shows the trial of a new model, promotes it and rolls it back", async () 
   await panel.getByText("Update to shuttle version 8").waitFor();
   assert.equal(await panel.locator(".steps [aria-current]").innerText(), "shadow");
   await panel.getByText("Agreement with the old model").waitFor();
+  await page.getByRole("group", { name: "Models for clients" }).getByText("okay-nabu").waitFor();
   await shown(page, "condition");
   await page.getByRole("button", { name: "Promote" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Promote" }).click();
@@ -227,6 +228,17 @@ check("shows the trial of a new model, promotes it and rolls it back", async () 
   await page.getByRole("button", { name: "Roll back" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Roll back" }).click();
   await page.locator(".facts").getByText("shuttle version 7").first().waitFor();
+  await closed(page);
+});
+
+check("shows all but buttons and the log to those who may only look", async () => {
+  const session = { device: "press-07", version: "1", view: true, control: false, login: false, logged_in: false, commands: [], reason: "The device has no token." };
+  const page = await open(DESKTOP, { prepare: (one) => one.route("**/api/session", (route) => route.fulfill({ json: session })) });
+  await shown(page, "anomaly");
+  await page.getByText("To send commands: The device has no token.").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Restart" }).count(), 0);
+  await go(page, VIEWS.log);
+  await page.getByText("The log is for those who may control this device.").waitFor();
   await closed(page);
 });
 

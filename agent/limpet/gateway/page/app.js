@@ -70,11 +70,21 @@ async function begin() {
       changed();
     },
     changed: (named, reason) => {
-      page.stream = named;
-      page.reason = reason;
-      changed();
+      if (named === "refused") locked(reason);
+      else {
+        page.stream = named;
+        page.reason = reason;
+        if (named === "live" && !page.session) askSession();
+        changed();
+      }
     },
   });
+  changed();
+}
+
+/** Ask again: the device did not answer when the page was opened. */
+async function askSession() {
+  page.session = await request("/api/session").catch(() => null);
   changed();
 }
 
@@ -91,6 +101,8 @@ async function lookBack() {
 }
 
 function locked(reason) {
+  stream?.close();
+  stream = null;
   page.stream = "refused";
   page.reason = reason;
   changed();
@@ -149,11 +161,28 @@ function Content({ at }) {
 
 const THEMES = ["auto", "light", "dark"];
 
+/** Return the colours that a person chose here before. A browser may keep nothing. */
+function chosenTheme() {
+  try {
+    return THEMES.find((one) => one === localStorage.getItem("theme")) ?? "auto";
+  } catch {
+    return "auto";
+  }
+}
+
+function keepTheme(theme) {
+  try {
+    localStorage.setItem("theme", theme);
+  } catch {
+    // They hold until the page is closed.
+  }
+}
+
 function Theme() {
-  const [theme, setTheme] = useState(() => THEMES.find((one) => one === localStorage.getItem("theme")) ?? "auto");
+  const [theme, setTheme] = useState(chosenTheme);
   useEffect(() => {
     document.documentElement.dataset.theme = theme;
-    localStorage.setItem("theme", theme);
+    keepTheme(theme);
     changed();
   }, [theme]);
   const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];

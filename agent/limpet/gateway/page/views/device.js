@@ -9,13 +9,12 @@ import { clock, count, duration, entries, isNumber, isObject, list, megabytes, n
 export function outboxes(device) {
   return entries(device?.reporters)
     .filter(([, one]) => isObject(one))
-    .map(([name, one]) => ({ name: text(name, 64), kind: text(one.kind, 40), waiting: depth(one), figures: one }));
+    .map(([name, one]) => ({
+      name: text(name, 64), waiting: known(one.outbox_depth) + known(one.waiting), away: one.connected === false, figures: one,
+    }));
 }
 
-function depth(one) {
-  const outbox = isObject(one.outbox) ? one.outbox.depth ?? one.outbox.messages : one.outbox_depth ?? one.depth;
-  return (isNumber(outbox) ? outbox : 0) + (isNumber(one.waiting) ? one.waiting : 0);
-}
+const known = (value) => (isNumber(value) ? value : 0);
 
 export function DeviceView({ state, session }) {
   const { device } = state;
@@ -57,7 +56,7 @@ export function DeviceView({ state, session }) {
           ["Problem", text(device.trust?.problem)],
           ["Audit journal", device.audit ? `${count(device.audit.seq)} lines${device.audit.lost ? `, ${count(device.audit.lost)} lost` : ""}` : "none"],
         ]} /><//>
-        ${isObject(device.gateway) && html`<${Panel} title="Local API" id="api"><${Facts} rows=${figures(device.gateway)} /><//>`}
+        ${isObject(device.api) && html`<${Panel} title="Local API" id="api"><${Facts} rows=${figures(device.api)} /><//>`}
       </div>
     </div>`;
 }

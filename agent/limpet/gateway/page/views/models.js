@@ -1,8 +1,11 @@
-// Models: which version runs where, the proof of its delegate, and how far an update is.
+// Models: which version runs where, which ones clients can use, the proof of its delegate, and how far an update is.
 
+import { useEffect, useState } from "/static/vendor/hooks.js";
+import { post } from "/static/feed.js";
 import { Badge, Bar, Facts, Panel, html } from "/static/parts.js";
 import { clock, count, entries, isNumber, isObject, list, number, percent, plain, span, text } from "/static/words.js";
 
+const LOOK_EVERY = 5000;
 const STAGES = ["downloading", "verifying", "staged", "admission", "shadow", "trial", "good"];
 
 export function Models({ state }) {
@@ -13,7 +16,32 @@ export function Models({ state }) {
       aside=${html`<a href=${`#/pipelines/${encodeURIComponent(pipeline.name)}`} aria-label=${`Pipeline ${pipeline.name}`}>Pipeline</a>`}>
       <${ModelFacts} pipeline=${pipeline} />
       <${Update} model=${pipeline.model} />
-    <//>`)}</div>`;
+    <//>`)}</div>
+    <${Panel} title="For clients of the local API" id="usable"><${Usable} /><//>`;
+}
+
+/** The models that the Open Inference Protocol serves. */
+function Usable() {
+  const [found, setFound] = useState(null);
+  const [problem, setProblem] = useState("");
+  useEffect(() => {
+    const look = () => post("/v2/repository/index", {}).then((models) => {
+      setFound(list(models).filter(isObject));
+      setProblem("");
+    }, (error) => setProblem(error.message));
+    look();
+    const looking = setInterval(() => !document.hidden && look(), LOOK_EVERY);
+    return () => clearInterval(looking);
+  }, []);
+  if (problem) return html`<p class="note">${problem}</p>`;
+  if (!found?.length) return html`<p class="note">${found ? "There are none." : "Waiting for the device."}</p>`;
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Models for clients"><table>
+    <thead><tr><th>Model</th><th class="n">Version</th><th>State</th><th>Reason</th></tr></thead>
+    <tbody>${found.slice(0, 200).map((one, place) => html`<tr key=${place}>
+      <td>${text(one.name, 64)}</td><td class="n">${text(one.version, 20)}</td>
+      <td><${Badge} state=${text(one.state, 20).toLowerCase()} kind=${one.state === "READY" ? "good" : "quiet"} /></td><td>${text(one.reason) || "–"}</td>
+    </tr>`)}</tbody>
+  </table></div>`;
 }
 
 const named = (model) => (isObject(model) ? `${text(model.model, 64)} version ${count(model.version)}` : null);

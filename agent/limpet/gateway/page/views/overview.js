@@ -28,7 +28,7 @@ function Summary({ device }) {
     <${Figure} name="CPU" value=${percent(device.cpu_share)} note=${device.load_1m === null ? null : `load ${number(device.load_1m)}`} />
     <${Figure} name="Limpet’s memory" value=${megabytes(device.pss_mb)} note=${`${megabytes(device.memory_available_mb)} free`} />
     ${device.temperature_c !== null && html`<${Figure} name="Temperature" value=${`${number(device.temperature_c)} °C`} note=${device.throttled ? "throttled" : null} kind=${device.throttled ? "bad" : null} />`}
-    <${Figure} name="Outbox" value=${boxes.length ? count(waiting) : "none"} note=${boxes.length ? "messages wait" : null} kind=${waiting > 1000 ? "warn" : null} />
+    <${Figure} name="Outbox" value=${boxes.length ? count(waiting) : "none"} note=${boxes.some((one) => one.away) ? "messages wait, no connection" : boxes.length ? "messages wait" : null} kind=${boxes.some((one) => one.away) ? "warn" : null} />
     <${Figure} name="Clock" value=${device.clock_synchronised === false ? "not set" : device.clock_synchronised ? "synchronised" : "unknown"} kind=${device.clock_synchronised === false ? "warn" : null} />
   </dl>`;
 }
