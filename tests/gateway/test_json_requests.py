@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.gateway.errors import RequestError
-from limpet.gateway.open_inference.json_requests import decoded, encoded, raw_request, request
+from limpet.gateway.open_inference.json_requests import (
+    MOST_LISTS,
+    decoded,
+    encoded,
+    raw_request,
+    request,
+)
 from limpet.gateway.open_inference.messages import InferAnswer, InferRequest, Output, Region
 from limpet.gateway.open_inference.planning import ModelForm, TensorForm
 
@@ -63,6 +69,7 @@ def test_parameters_reach_the_request() -> None:
         ({"inputs": [tensor(data=[1, 2])], "parameters": {"sequence_id": 4}}, b"", "sequences"),
         ({"inputs": [tensor(shape=[-1, 2], data=[1])]}, b"", "could not be read"),
         ({"inputs": [tensor(data={"x": 1})]}, b"", "could not be read"),
+        ({"inputs": [tensor(data=["1", "2"])]}, b"", "got `str`"),
         ({}, b"", "could not be read"),
     ],
 )
@@ -109,6 +116,11 @@ def test_a_body_without_json_needs_a_model_with_one_input() -> None:
 def test_lists_in_lists_without_end_are_refused() -> None:
     with pytest.raises(RequestError, match="could not be read"):
         decoded(b'{"inputs":[{"name":"a","shape":[1],"datatype":"INT8","data":' + b"[" * 100_000, None)
+
+
+def test_lists_without_number_are_refused() -> None:
+    with pytest.raises(RequestError, match=f"at most {MOST_LISTS} are read"):
+        decoded(b'{"inputs":[{"name":"a","shape":[1],"datatype":"INT8","data":[' + b"[]," * MOST_LISTS, None)
 
 
 def test_outputs_are_json_binary_or_in_shared_memory_as_wanted() -> None:

@@ -80,7 +80,7 @@ def _serve(behaviour: str, end: socket.socket) -> None:
                         channel.send(answer(behaviour, each, memory))
             else:
                 channel.send(answer(behaviour, record, memory))
-                if behaviour == "ends":
+                if behaviour == "leaves":
                     return
 
 
@@ -90,7 +90,7 @@ def answer(behaviour: str, infer: Infer, memory: mmap.mmap | None) -> Inferred:
         signal.pause()
     if behaviour == "dies":
         os._exit(1)
-    if behaviour == "busy":
+    if behaviour in {"busy", "leaves"}:
         return Inferred(infer.number, problem="others wait", busy=True)
     if behaviour == "fails":
         return Inferred(infer.number, problem="the runtime\nrefused")

@@ -41,10 +41,16 @@ OPENING = 30.0
 """Seconds in which the model's process must say what it serves."""
 PATIENCE = 60.0
 """Seconds to wait for outputs."""
+LEAVING = 0.1
+"""Seconds in which a process that had no time for a request ends its channel, if it is about to."""
 REAL = "<f4"
 """How real values of a quantized tensor are stored."""
 MOST_UNSENT = 4 * LARGEST
 """Bytes that may wait for a process that does not read."""
+
+
+class NotRunError(RequestError):
+    """The model's process had no time for a request. It has not begun with it."""
 
 
 class _Running(NamedTuple):
@@ -74,9 +80,17 @@ class ModelChannel:
         self._running: dict[int, _Running] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._unsent = bytearray()
-        self._open = True
+        self._end = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(channel.fileno(), self._read)
+
+    async def ends(self) -> bool:
+        """Whether it ends within a moment: its process answers what waits, and leaves."""
+        try:
+            await asyncio.wait_for(self._end.wait(), LEAVING)
+        except asyncio.TimeoutError:
+            return False
+        return True
 
     @property
     def idle(self) -> bool:
@@ -128,7 +142,7 @@ class ModelChannel:
 
         ``RequestError`` if the model refuses, is busy, or is gone.
         """
-        if not self._open:
+        if self._end.is_set():
             raise self._busy("its process ended")
         number = next(self._numbers)
         answer: asyncio.Future[Inferred] = self._loop.create_future()
@@ -140,7 +154,8 @@ class ModelChannel:
         finally:
             timer.cancel()
         if inferred.problem:
-            raise RequestError("busy" if inferred.busy else "failed", cleaned(inferred.problem))
+            kind = NotRunError if inferred.busy else RequestError
+            raise kind("busy" if inferred.busy else "failed", cleaned(inferred.problem))
         return inferred
 
     def _fail(self, future: asyncio.Future[Any], reason: str) -> None:
@@ -192,9 +207,9 @@ class ModelChannel:
 
     def close(self, reason: str) -> None:
         """End the channel. Requests that run or wait fail for this reason, and may be tried again."""
-        if not self._open:
+        if self._end.is_set():
             return
-        self._open = False
+        self._end.set()
         self._loop.remove_reader(self._channel.fileno())
         self._loop.remove_writer(self._channel.fileno())
         self._channel.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from limpet.gateway.errors import RequestError
-from limpet.gateway.model_channel import item_size
+from limpet.gateway.model_channel import NotRunError, item_size
 from limpet.gateway.open_inference.messages import InferAnswer, Output, Region
 from limpet.gateway.open_inference.planning import form, plan
 from limpet.gateway.open_inference.shared_memory import SharedMemory
@@ -38,8 +38,17 @@ class OpenInference:
 
     async def infer(self, request: InferRequest) -> InferAnswer:
         """Run a model. ``RequestError`` says why not."""
-        begin = perf_counter_ns()
         channel = await self.find_channel(request.model, request.version)
+        try:
+            return await self._infer(channel, request)
+        except NotRunError:
+            if not await channel.ends():
+                raise
+        # Another model has taken its place.
+        return await self._infer(await self.find_channel(request.model, request.version), request)
+
+    async def _infer(self, channel: ModelChannel, request: InferRequest) -> InferAnswer:
+        begin = perf_counter_ns()
         version = str(channel.serving.version)
         counted = self._statistics(request.model, version)
         try:
