@@ -99,7 +99,7 @@ def test_a_port_that_another_program_has_is_found(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         (finding,) = found(tmp_path, listen=[f"127.0.0.1:{port}"])
     assert finding.result == "bad"
-    assert f"127.0.0.1:{port}: Address already in use" in finding.what
+    assert finding.what == f"127.0.0.1:{port}: Address already in use"
     assert finding.fix == f"sudo ss -ltnp 'sport = :{port}'"
 
 

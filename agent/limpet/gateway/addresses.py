@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
 from contextlib import suppress
@@ -31,7 +32,8 @@ def listen(address: str) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=_WAITING)
     except OSError as error:
-        raise ListenError(f"{address}: {error.strerror or error}") from error
+        reason = os.strerror(error.errno) if error.errno else str(error)  # Python's own text has the address again
+        raise ListenError(f"{address}: {reason}") from error
     # Connections inherit it. Without it, the second part of each answer waits 40 ms for an acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     import socket
 
 _START = (
-    "import sys; parent, fd, *sys.path[:] = sys.argv[1:]; "
-    "from limpet.gateway.process import main; main(parent, fd)"
+    "import sys; parent, fd, *sys.path[:] = sys.argv[1:]; from limpet.gateway.main import main; main(parent, fd)"
 )
 """As ``limpet.fork.command``: ``python -m`` would look for modules in the working directory first."""
 

@@ -13,7 +13,6 @@ import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limpet.contracts.needs import Endpoint
-from limpet.device import logs
 from limpet.errors import LimpetError
 from limpet.gateway import addresses, files
 from limpet.gateway.app import app
@@ -28,12 +27,10 @@ from limpet.gateway.models import Models
 from limpet.gateway.open_inference.service import OpenInference
 from limpet.gateway.server import Server
 from limpet.isolation import sandbox
-from limpet.isolation.child import die_before_parent, die_with_parent, set_name
 from limpet.isolation.permissions import Permissions
 from limpet.tables import listen_address
 from limpet.wire.border import cleaned
-from limpet.wire.channel import Channel
-from limpet.wire.gateway_records import LARGEST_TO_GATEWAY, Begin, Listening, ToGateway
+from limpet.wire.gateway_records import Begin, Listening, ToGateway
 
 if TYPE_CHECKING:
     import ssl
@@ -41,6 +38,7 @@ if TYPE_CHECKING:
 
     from limpet.gateway.otlp.export import Exporter
     from limpet.tables import ApiTable
+    from limpet.wire.channel import Channel
 
 log = logging.getLogger(__name__)
 
@@ -55,15 +53,8 @@ class Opened(NamedTuple):
     exporter: Exporter | None
 
 
-def main(parent: str, fd: str) -> None:
+def serve(channel: Channel[ToGateway]) -> None:
     """Serve until the supervisor is gone."""
-    die_with_parent(int(parent))
-    die_before_parent()
-    set_name("limpet-api")
-    logs.configure()
-    channel: Channel[ToGateway] = Channel(
-        socket.socket(fileno=int(fd)), ToGateway, largest=LARGEST_TO_GATEWAY, fds=16
-    )
     begin = _begin(channel)
     try:
         opened = open_all(begin)

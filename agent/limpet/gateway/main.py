@@ -1,0 +1,27 @@
+"""Where the gateway's process begins: a package that is missing becomes a reason that the daemon reports."""
+
+from __future__ import annotations
+
+import socket
+
+from limpet.device import logs
+from limpet.isolation.child import die_before_parent, die_with_parent, set_name
+from limpet.wire.channel import Channel
+from limpet.wire.gateway_records import LARGEST_TO_GATEWAY, Listening, ToGateway
+
+
+def main(parent: str, fd: str) -> None:
+    """Serve until the supervisor is gone."""
+    die_with_parent(int(parent))
+    die_before_parent()
+    set_name("limpet-api")
+    logs.configure()
+    channel: Channel[ToGateway] = Channel(
+        socket.socket(fileno=int(fd)), ToGateway, largest=LARGEST_TO_GATEWAY, fds=16
+    )
+    try:
+        from limpet.gateway import process  # loads uvicorn and Starlette
+    except ModuleNotFoundError as error:
+        channel.send(Listening(problem=f"{error.name} is not installed. Run: pip install 'limpet[api]'"))
+        return
+    process.serve(channel)

@@ -1,0 +1,51 @@
+"""What the gateway's process says if it cannot serve."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+from limpet.contracts.messages import Origin
+from limpet.gateway.launch import spawn
+from limpet.tables import ApiTable
+from limpet.wire.channel import Channel
+from limpet.wire.gateway_records import Begin, FromGateway, Listening
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def said(table: ApiTable) -> Listening:
+    """Start the gateway, and return the first that it says."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        pid = spawn(theirs)
+    channel: Channel[FromGateway] = Channel(ours, FromGateway)
+    try:
+        channel.send(Begin(Origin("d", "b", "1"), table, None, []))
+        while not (records := list(channel.receive())):
+            pass
+    finally:
+        channel.close()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert isinstance(records[0], Listening)
+    return records[0]
+
+
+def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError(name='uvicorn')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert said(ApiTable()).problem == "uvicorn is not installed. Run: pip install 'limpet[api]'"
+
+
+def test_a_port_that_another_program_has_and_a_missing_file_are_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        assert said(ApiTable(listen=[address])).problem == f"{address}: Address already in use"
+    problem = said(ApiTable(listen=[], token_file=tmp_path / "none")).problem
+    assert problem == f"api.token_file {tmp_path / 'none'}: No such file or directory"
