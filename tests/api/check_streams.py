@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import threading
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SLOW = 12
 """Seconds that a client does not read, or that nothing comes: more than a request may take."""
 MANY = 60
+TOKEN = "of-the-tester"  # noqa: S105 - of a daemon that the test starts
 
 
 def results(served: ApiDaemon) -> int:
@@ -64,6 +66,22 @@ def test_a_stream_goes_on_for_longer_than_a_request_may_take(tmp_path: Path) -> 
                     break
         assert time.monotonic() > until
         assert watched.code == 0
+
+
+def test_streams_of_a_browser_end_with_its_session(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text(f"tester {hashlib.sha256(TOKEN.encode()).hexdigest()}\n")
+    with api_daemon(tmp_path, api='token_file = "tokens"') as served:
+        login = served.request("/api/login", "POST", json.dumps({"token": TOKEN}).encode())
+        cookie = {"Cookie": login.headers["set-cookie"].partition(";")[0]}
+        with (
+            events(served, "kind=log&kind=health", headers=cookie) as messages,
+            websocket(served, headers=cookie) as watched,
+        ):
+            assert next(messages)
+            assert served.request("/api/logout", "POST", headers=cookie).status == 204
+            assert list(messages)
+            assert list(watched)
+            assert watched.code == 1008
 
 
 def test_a_quiet_stream_has_comments(tmp_path: Path) -> None:

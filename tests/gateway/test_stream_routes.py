@@ -107,6 +107,21 @@ def test_a_client_that_sends_a_message_over_websocket_is_disconnected(running: A
         assert socket.code == 1008
 
 
+@pytest.mark.parametrize(
+    ("host", "headers"),
+    [("evil.example", {}), ("localhost", {"Origin": "http://evil.example"}), ("localhost", {"Origin": "null"})],
+)
+def test_a_page_of_another_site_gets_no_websocket(running: ApiDaemon, host: str, headers: dict[str, str]) -> None:
+    with websocket(running, host=host, headers=headers) as socket:
+        assert socket.status == 403
+
+
+def test_a_page_of_the_device_gets_a_websocket(running: ApiDaemon) -> None:
+    host = f"127.0.0.1:{running.port}"
+    with websocket(running, host=host, headers={"Origin": f"http://{host}"}) as socket:
+        assert next(iter(socket))["topic"] == "status"
+
+
 _ITEMS = st.builds(
     Item,
     st.sampled_from(KINDS),

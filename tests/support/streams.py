@@ -14,7 +14,7 @@ from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, 
 from support.api_daemon import UnixConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from support.api_daemon import ApiDaemon
 
@@ -22,12 +22,14 @@ PATIENCE = 20
 
 
 @contextlib.contextmanager
-def events(running: ApiDaemon, query: str = "", *, unix: bool = False) -> Iterator[Iterator[dict[str, Any]]]:
+def events(
+    running: ApiDaemon, query: str = "", *, unix: bool = False, headers: Mapping[str, str] | None = None
+) -> Iterator[Iterator[dict[str, Any]]]:
     """Open a stream of server-sent events, and yield what iterates over their data."""
     connection = UnixConnection(running.socket) if unix else http.client.HTTPConnection("127.0.0.1", running.port)
     connection.timeout = PATIENCE
     with contextlib.closing(connection):
-        connection.request("GET", f"/api/stream?{query}")
+        connection.request("GET", f"/api/stream?{query}", headers=dict(headers or {}))
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -37,13 +39,15 @@ def events(running: ApiDaemon, query: str = "", *, unix: bool = False) -> Iterat
 class WebSocket:
     """A client of ``/api/ws``. ``status`` and ``code``: with which the server refused or closed it, 0 if not."""
 
-    def __init__(self, connection: socket.socket, query: str) -> None:
+    def __init__(self, connection: socket.socket, query: str, host: str, headers: Mapping[str, str]) -> None:
         self._socket = connection
         self._protocol = WSConnection(ConnectionType.CLIENT)
         self.status = self.code = 0
         self._accepted = False
+        self._text = ""
         self._waiting: list[dict[str, Any]] = []
-        self._socket.sendall(self._protocol.send(Request(host="localhost", target=f"/api/ws?{query}")))
+        sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+        self._socket.sendall(self._protocol.send(Request(host, f"/api/ws?{query}", extra_headers=sent)))
         while not self._accepted and not self.status:
             self._receive()
 
@@ -62,7 +66,10 @@ class WebSocket:
         self._protocol.receive_data(self._socket.recv(1 << 16) or None)
         for event in self._protocol.events():
             if isinstance(event, TextMessage):
-                self._waiting.append(json.loads(event.data))
+                self._text += event.data
+                if event.message_finished:
+                    self._waiting.append(json.loads(self._text))
+                    self._text = ""
             elif isinstance(event, RejectConnection):
                 self.status = event.status_code
             elif isinstance(event, CloseConnection):
@@ -71,7 +78,9 @@ class WebSocket:
 
 
 @contextlib.contextmanager
-def websocket(running: ApiDaemon, query: str = "") -> Iterator[WebSocket]:
+def websocket(
+    running: ApiDaemon, query: str = "", *, host: str = "localhost", headers: Mapping[str, str] | None = None
+) -> Iterator[WebSocket]:
     """Open a WebSocket over TCP."""
     with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as connection:
-        yield WebSocket(connection, query)
+        yield WebSocket(connection, query, host, headers or {})

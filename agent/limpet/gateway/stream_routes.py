@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,8 +15,10 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 
 from limpet.contracts.api import Kind
-from limpet.gateway.access import Rights
+from limpet.gateway.access import Rights, client_of
+from limpet.gateway.credentials import WrongTokenError
 from limpet.gateway.device_routes import no_pipeline
+from limpet.gateway.guard import CLIENT
 from limpet.gateway.json_answers import query
 
 if TYPE_CHECKING:
@@ -23,17 +27,23 @@ if TYPE_CHECKING:
     from starlette.requests import HTTPConnection, Request
     from starlette.responses import Response
     from starlette.routing import BaseRoute
+    from starlette.types import Receive, Scope, Send
     from starlette.websockets import WebSocket
 
+    from limpet.gateway.access import Client
     from limpet.gateway.context import Context
-    from limpet.gateway.feed import Feed, Item, Subscription
+    from limpet.gateway.credentials import Credentials
+    from limpet.gateway.feed import Item
 
-KEEP_ALIVE = 15.0
-"""Seconds without a message after which a comment is sent, so that no proxy takes the stream for dead."""
+PULSE = 10.0
+"""Seconds without a message after which a comment is sent, so that no proxy takes the stream for dead.
+
+So often it is also looked whether the client's session still exists.
+"""
 UNASKED: frozenset[str] = frozenset({"log"})
 """Kinds that only those get who ask for them, and who may."""
-TAKES_NOTHING = 1008
-"""Code with which a WebSocket is closed whose client sends something, see RFC 6455: a policy."""
+POLICY = 1008
+"""Code with which a WebSocket is closed whose client sends something, or whose session ended. See RFC 6455."""
 _COMMENT = b":\n\n"
 
 
@@ -50,13 +60,12 @@ def routes(context: Context) -> list[BaseRoute]:
     async def stream(request: Request) -> Response:
         wants = await _wanted(context, request)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(_events(context.feed, wants), 200, headers, "text/event-stream")
+        return _EventStream(_events(_batches(context, request, wants)), 200, headers, "text/event-stream")
 
     async def websocket(socket: WebSocket) -> None:
         wants = await _wanted(context, socket)
         await socket.accept()
-        with context.feed.subscribe(wants) as subscription:
-            await _serve(socket, subscription)
+        await _serve(socket, _batches(context, socket, wants))
 
     return [Route("/api/stream", stream), WebSocketRoute("/api/ws", websocket)]
 
@@ -75,7 +84,7 @@ def filter_of(wanted: StreamQuery) -> Callable[[Item], bool]:
 async def _wanted(context: Context, connection: HTTPConnection) -> Callable[[Item], bool]:
     """Return which messages a client wants. ``HTTPException`` if it may not have them, or if they do not exist."""
     wanted = query(connection.query_params, StreamQuery)
-    if "log" in wanted.kind and connection.scope["limpet.client"].rights < Rights.CONTROL:
+    if "log" in wanted.kind and connection.scope[CLIENT].rights < Rights.CONTROL:
         raise HTTPException(403, "the log is for clients that may control this device")
     if wanted.pipeline:
         figures = await context.supervisor.figures()
@@ -86,34 +95,69 @@ async def _wanted(context: Context, connection: HTTPConnection) -> Callable[[Ite
     return filter_of(wanted)
 
 
-async def _events(feed: Feed, wants: Callable[[Item], bool]) -> AsyncIterator[bytes]:
-    """Yield server-sent events until the client is gone."""
-    with feed.subscribe(wants) as subscription:
+async def _batches(
+    context: Context, connection: HTTPConnection, wants: Callable[[Item], bool]
+) -> AsyncGenerator[list[Item], None]:
+    """Yield messages as they come, and an empty list if none come for a while. The client's session ends it."""
+    look_at = monotonic() + PULSE
+    with context.feed.subscribe(wants) as subscription:
         while True:
             try:
-                items = await asyncio.wait_for(subscription.read(), KEEP_ALIVE)
+                items = await asyncio.wait_for(subscription.read(), PULSE)
             except asyncio.TimeoutError:
-                yield _COMMENT
-            else:
-                yield b"".join(b"data: %b\n\n" % item.line for item in items)
+                items = []
+            if monotonic() >= look_at:
+                if not _may_go_on(context.credentials, connection):
+                    return
+                look_at = monotonic() + PULSE
+            yield items
 
 
-async def _serve(socket: WebSocket, subscription: Subscription) -> None:
-    """Send messages until the client is gone, or sends something."""
-    sending = asyncio.ensure_future(_send(socket, subscription))
+def _may_go_on(credentials: Credentials, connection: HTTPConnection) -> bool:
+    """Whether a client has the rights that it began with. A session may have ended."""
+    client: Client = connection.scope[CLIENT]
+    try:
+        name = credentials.of_headers(client.connection, connection.headers)
+    except WrongTokenError:
+        return False
+    return client_of(client.connection, name, protected=credentials.protected).rights >= client.rights
+
+
+async def _events(batches: AsyncGenerator[list[Item], None]) -> AsyncIterator[bytes]:
+    """Yield server-sent events until the client's session ends."""
+    async with aclosing(batches):
+        async for items in batches:
+            yield b"".join(b"data: %b\n\n" % item.line for item in items) or _COMMENT
+
+
+class _EventStream(StreamingResponse):
+    """Ends the subscription as soon as the client is gone, also if it did not read."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert isinstance(self.body_iterator, AsyncGenerator)
+        async with aclosing(self.body_iterator):
+            await super().__call__(scope, receive, send)
+
+
+async def _serve(socket: WebSocket, batches: AsyncGenerator[list[Item], None]) -> None:
+    """Send messages until the client is gone, sends something, or has no session any more."""
+    sending = asyncio.ensure_future(_send(socket, batches))
     hearing = asyncio.ensure_future(socket.receive())
     try:
         await asyncio.wait({sending, hearing}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         sending.cancel()
-        hearing.cancel()
         with suppress(asyncio.CancelledError, WebSocketDisconnect):
             await sending
-    if not hearing.cancelled() and hearing.result()["type"] == "websocket.receive":
-        await socket.close(TAKES_NOTHING, "this stream takes no messages")
+    if not hearing.done():
+        hearing.cancel()
+        await socket.close(POLICY, "the session ended")
+    elif hearing.result()["type"] == "websocket.receive":
+        await socket.close(POLICY, "this stream takes no messages")
 
 
-async def _send(socket: WebSocket, subscription: Subscription) -> None:
-    while True:
-        for item in await subscription.read():
-            await socket.send_text(item.line.decode())
+async def _send(socket: WebSocket, batches: AsyncGenerator[list[Item], None]) -> None:
+    async with aclosing(batches):
+        async for items in batches:
+            for item in items:
+                await socket.send_text(item.line.decode())
