@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
+import socket
 import subprocess
 from pathlib import Path
 
 import grpc
+import pytest
 
 from limpet.gateway.open_inference import grpc_messages
 from limpet.gateway.open_inference.grpc_messages import MESSAGES, SERVICE
 from support.api_daemon import api_daemon
+from support.broker import wait_until
+from support.certificates import authority, certificate
 
 ROOT = Path(__file__).parent.parent.parent
 INFER = f"/{SERVICE}/ModelInfer"
@@ -83,3 +87,32 @@ def test_the_gateway_with_grpc_is_small_at_rest(tmp_path: Path) -> None:
     found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
     assert found
     assert int(found[1]) / 1000 <= 45
+
+
+def test_a_certificate_is_needed_if_authorities_of_clients_are_configured(tmp_path: Path) -> None:
+    ca = authority(tmp_path)
+    (certificate_of_server, key), (own, own_key) = certificate(ca, "server"), certificate(ca, "robot")
+    api = f'certificate = "{certificate_of_server}"\nkey = "{key}"\nclient_ca = "{ca}"'
+    with api_daemon(tmp_path, grpc=True, api=api) as served:
+        address, options = f"localhost:{served.grpc_port}", (("grpc.ssl_target_name_override", "localhost"),)
+        shown = grpc.ssl_channel_credentials(ca.read_bytes(), own_key.read_bytes(), own.read_bytes())
+        with grpc.secure_channel(address, shown, options) as one:
+            assert one.unary_unary(INFER)(infer(3), timeout=20)
+            load = MESSAGES["RepositoryModelLoadRequest"](model_name="x").SerializeToString()
+            # It may control: the daemon itself refuses.
+            with pytest.raises(grpc.RpcError) as caught:
+                one.unary_unary(f"/{SERVICE}/RepositoryModelLoad")(load, timeout=20)
+            assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        with grpc.secure_channel(address, grpc.ssl_channel_credentials(ca.read_bytes()), options) as one:
+            with pytest.raises(grpc.RpcError) as caught:
+                one.unary_unary(INFER)(infer(3), timeout=20)
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_port_that_another_program_has_is_named_and_tried_again(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with api_daemon(tmp_path, api=f'grpc = ["{address}"]') as served:
+            wait_until(lambda: f"{address}: gRPC cannot listen there" in served.daemon.log)
+            assert "it is started again" in served.daemon.log
+            assert "never awaited" not in served.daemon.log

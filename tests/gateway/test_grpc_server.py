@@ -14,7 +14,6 @@ from limpet.gateway.process import permissions
 from limpet.tables import ApiTable
 from support.api_daemon import api_daemon
 from support.broker import wait_until
-from support.certificates import authority, certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,20 +158,6 @@ def test_a_token_is_needed_if_there_are_tokens(tmp_path: Path) -> None:
         assert (
             refused(one, "RepositoryModelLoad", secret, model_name="other")[0] != grpc.StatusCode.UNAUTHENTICATED
         )
-
-
-def test_a_certificate_is_needed_if_authorities_of_clients_are_configured(tmp_path: Path) -> None:
-    ca = authority(tmp_path)
-    (certificate_of_server, key), (own, own_key) = certificate(ca, "server"), certificate(ca, "robot")
-    api = f'certificate = "{certificate_of_server}"\nkey = "{key}"\nclient_ca = "{ca}"'
-    with api_daemon(tmp_path, grpc=True, api=api) as served:
-        address, options = f"localhost:{served.grpc_port}", (("grpc.ssl_target_name_override", "localhost"),)
-        shown = grpc.ssl_channel_credentials(ca.read_bytes(), own_key.read_bytes(), own.read_bytes())
-        with grpc.secure_channel(address, shown, options) as one:
-            assert call(one, "ServerMetadata").name == "limpet"
-            assert refused(one, "RepositoryModelLoad", model_name="x")[0] != grpc.StatusCode.PERMISSION_DENIED
-        with grpc.secure_channel(address, grpc.ssl_channel_credentials(ca.read_bytes()), options) as one:
-            assert refused(one, "ServerLive")[0] == grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.mark.parametrize(

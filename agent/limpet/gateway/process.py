@@ -112,18 +112,17 @@ async def _run(channel: Channel[ToGateway], begin: Begin, opened: Opened) -> Non
     for each in opened.sockets:
         server.serve(each)
     found = [addresses.shown(each) for each in opened.sockets]
-    tasks: list[Coroutine[Any, Any, object]] = [
-        opened.exporter.run(link, protocol.statistics) if opened.exporter else asyncio.Event().wait()
-    ]
+    running: list[Coroutine[Any, Any, object]] = []
     if table.grpc:
         try:
-            tasks.append(await _start_grpc(context, opened))
+            running.append(await _start_grpc(context, opened))
         except LimpetError as error:
             link.say(Listening(problem=cleaned(str(error))))
             return
         found += [f"{address} for gRPC" for address in table.grpc]
+    running.append(opened.exporter.run(link, protocol.statistics) if opened.exporter else asyncio.Event().wait())
     link.say(Listening(addresses=found))
-    await asyncio.gather(*tasks)
+    await asyncio.gather(*running)
 
 
 async def _start_grpc(context: Context, opened: Opened) -> Coroutine[Any, Any, object]:
