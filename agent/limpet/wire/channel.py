@@ -78,7 +78,8 @@ class Channel(Generic[R]):
     def send_encoded(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
         """Send what ``encode`` returned."""
         sent = socket.send_fds(self.socket, [data], fds) if fds else 0
-        self.socket.sendall(data[sent:])
+        if rest := data[sent:]:  # The other end may be gone already, which an empty rest need not know.
+            self.socket.sendall(rest)
 
     def receive(self) -> Iterator[R]:
         """Read once, and return the records that are complete. ``EOFError`` if the other end is gone.
