@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from limpet.supervision.gateway_line import MOST_OUTGOING, POINTS_AT_ONCE, GatewayLine
+from limpet.supervision.gateway_line import MOST_OUTGOING, POINTS_AT_ONCE, SENT_PER_POINT, GatewayLine
 from limpet.wire.channel import Channel
 from limpet.wire.gateway_records import (
     Alive,
@@ -114,6 +114,23 @@ def test_a_flood_of_requests_is_read_slowly_and_loses_none(stand: Stand) -> None
     assert at_first < number
     assert stand.heard == [GetFigures(n) for n in range(1, number + 1)]
     assert stand.lost == []
+
+
+def test_a_request_waits_after_answers_that_were_much_work(stand: Stand) -> None:
+    size = 1 << 20
+    number = int(POINTS_AT_ONCE * SENT_PER_POINT / size) + 20
+    for each in range(number):
+        stand.line.send(Picture(each, bytes(size)))
+        read = 0
+        while read < size:
+            read += len(stand.theirs.recv(1 << 20))
+            stand.turn(0)
+    stand.gateway.send(GetModels(1))
+    stand.turn(0)
+    assert stand.heard == []
+    while not stand.heard:
+        stand.turn()
+    assert stand.heard == [GetModels(1)]
 
 
 @pytest.mark.parametrize(

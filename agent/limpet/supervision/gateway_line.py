@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 POINTS_PER_SECOND, POINTS_AT_ONCE = 1000.0, 2000.0
 """Work for the gateway, in points. Most requests take one."""
 _POINTS: dict[type, float] = {GetFigures: 20, GetModels: 10, Watch: 50, GetRecent: 4, GetPicture: 4}
-BYTES_PER_POINT = 4096
-"""Bytes that are read for a point."""
+READ_PER_POINT, SENT_PER_POINT = 4096, 16_384
+"""Bytes that are read, and that are made and sent, for a point."""
 ENOUGH = 1 << 20
 """Bytes that wait to be sent. With more, the gateway's requests wait."""
 MOST_OUTGOING = 32 << 20
@@ -102,6 +102,7 @@ class GatewayLine:
             return
         self._outgoing.append(_Outgoing(memoryview(data), copies))
         self._bytes += len(data)
+        self._points.spend(len(data) / SENT_PER_POINT)
         self._flush()
         self._listen()
 
@@ -150,7 +151,7 @@ class GatewayLine:
         except UnreadableError as error:
             self._end(cleaned(str(error)))
         else:
-            self._points.spend((self._channel.received_bytes - before) / BYTES_PER_POINT)
+            self._points.spend((self._channel.received_bytes - before) / READ_PER_POINT)
             self._work()
 
     def _work(self) -> None:
