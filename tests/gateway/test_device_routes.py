@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
+import schemas
 from limpet.contracts.api import PipelineView
 from limpet.contracts.messages import DeviceHealth, EventMessage, LogMessage, ResultMessage
+from limpet.gateway.openapi import document
 from support.api_daemon import ApiDaemon, api_daemon
 from support.broker import wait_until
 from support.streams import events
@@ -134,3 +137,16 @@ def test_a_name_that_no_model_can_have_is_not_found_and_harms_nobody(running: Ap
         body = b'{"parameters": {"version": %d}}' % version
         assert running.request(f"/v2/repository/models/{name}/load", "POST", body, unix=True).status in {400, 404}
     assert running.gateway_pid == before
+
+
+def test_a_running_device_serves_the_document(running: ApiDaemon) -> None:
+    assert running.request("/openapi.json", unix=True).json == msgspec.json.decode(schemas.openapi_text())
+
+
+def test_each_path_of_the_document_exists(running: ApiDaemon) -> None:
+    for path, operations in document()["paths"].items():
+        concrete = re.sub(r"\{\w+\}", "1", path)
+        answer = running.request(concrete, "PATCH", unix=True)
+        assert answer.status == 405, path
+        allowed = set(answer.headers["allow"].lower().split(", ")) - {"head"}
+        assert allowed == set(operations), path
