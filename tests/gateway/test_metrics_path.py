@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from limpet.gateway.exposition import OPEN_METRICS, TEXT
+from limpet.gateway.metrics import Page
 from support.api_daemon import ApiDaemon, api_daemon
 from support.broker import wait_until
+from support.figures import figures, served
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,3 +49,11 @@ def _invoked(found: dict[str, Metric]) -> float:
     metric = found.get("limpet_pipeline_stage_duration_seconds")
     samples = metric.samples if metric else []
     return sum(one.value for one in samples if one.name.endswith("_count") and one.labels["stage"] == "invoke")
+
+
+def test_the_text_is_written_again_for_other_figures_and_another_format() -> None:
+    page, first, second = Page(served()), figures(), figures(load_1m=9.5)
+    assert page.text(first, TEXT) is page.text(first, TEXT)
+    assert page.text(first, OPEN_METRICS).endswith(b"# EOF\n")
+    assert b"limpet_machine_load 9.5\n" in page.text(second, TEXT)
+    assert b'limpet_inference_windows_total{model="gesture",version="3"} 16\n' in page.text(second, TEXT)

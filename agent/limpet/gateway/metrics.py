@@ -1,4 +1,4 @@
-"""``/metrics``: the device's figures for Prometheus, measured at each request."""
+"""``/metrics``: the device's figures for Prometheus, as they are now."""
 
 from __future__ import annotations
 
@@ -12,19 +12,42 @@ from limpet.gateway.inference_metrics import inference_families
 from limpet.gateway.metric_families import families
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
     from limpet.gateway.context import Context
+    from limpet.gateway.exposition import Format
+    from limpet.gateway.open_inference.statistics import ModelStatistics
+    from limpet.wire.gateway_records import Figures
+
+
+class Page:
+    """The text, written once for all clients that get the same figures: a flood of them takes no more time."""
+
+    def __init__(self, statistics: Mapping[tuple[str, str], ModelStatistics]) -> None:
+        """``statistics``: what clients had models do."""
+        self._statistics = statistics
+        self._figures: Figures | None = None
+        self._texts: dict[Format, bytes] = {}
+
+    def text(self, figures: Figures, form: Format) -> bytes:
+        """Return the metrics in a format."""
+        if figures is not self._figures:
+            self._figures, self._texts = figures, {}
+        if form not in self._texts:
+            self._texts[form] = write([*families(figures), *inference_families(self._statistics)], form)
+        return self._texts[form]
 
 
 def routes(context: Context) -> list[BaseRoute]:
     """Return the routes of this module."""
+    page = Page(context.open_inference.statistics)
 
     async def metrics(request: Request) -> Response:
-        figures = await context.supervisor.figures()
         form = accepted(request.headers.get("accept", ""))
-        found = [*families(figures), *inference_families(context.open_inference.statistics)]
-        return Response(write(found, form), headers={"content-type": form.media_type})
+        text = page.text(await context.supervisor.figures(), form)
+        return Response(text, headers={"content-type": form.media_type})
 
     return [Route("/metrics", metrics)]
