@@ -105,6 +105,17 @@ def test_models_that_do_not_exist_cost_the_supervisor_next_to_nothing() -> None:
     with_supervisor([], use)
 
 
+def test_a_model_that_is_not_loaded_costs_the_supervisor_few_requests() -> None:
+    async def use(protocol: OpenInference, supervisor: Supervisor) -> None:
+        for _ in range(200):
+            with pytest.raises(RequestError, match="it is not loaded") as refused:
+                await protocol.infer(REQUEST)
+            assert refused.value.cause == "busy"
+        assert 1 <= supervisor.count(OpenModel) < 100
+
+    with_supervisor([], use)
+
+
 def test_a_request_that_a_leaving_process_had_no_time_for_runs_in_its_successor() -> None:
     async def use(protocol: OpenInference, supervisor: Supervisor) -> None:
         answer = await protocol.infer(REQUEST)

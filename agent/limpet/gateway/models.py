@@ -7,7 +7,7 @@ import os
 import socket
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from limpet.gateway.errors import RequestError
 from limpet.gateway.model_channel import REAL, ModelChannel, attached, item_size
@@ -34,8 +34,16 @@ IDLE = 60.0
 """Seconds after which a channel that no request used is closed, and its memory is free."""
 FRESH = 0.5
 """Seconds for which the list of models is not fetched again: anyone may name models that do not exist."""
+AGAIN = 0.25
+"""Seconds between two requests to the supervisor about a model that cannot be used. Clients try again at once."""
 UNKNOWN_OUTPUT = 1 << 20
 """Bytes for an output whose size the model decides."""
+
+
+class _Refused(NamedTuple):
+    until: float
+    cause: Cause
+    text: str
 
 
 class Models:
@@ -45,6 +53,7 @@ class Models:
         self._supervisor = supervisor
         self._request_bytes = request_bytes
         self._channels: dict[Key, ModelChannel] = {}
+        self._refused: dict[Key, _Refused] = {}
         self._opening: dict[Key, asyncio.Task[ModelChannel]] = {}
         self._listing: asyncio.Task[list[ServedModel]] | None = None
         self._listed: list[ServedModel] = []
@@ -81,6 +90,9 @@ class Models:
         found = self._channels.get(key)
         if found is not None:
             return found
+        refused = self._refused.get(key)
+        if refused is not None and monotonic() < refused.until:
+            raise RequestError(refused.cause, refused.text)
         opening = self._opening.get(key)
         if opening is None:
             opening = self._opening[key] = asyncio.create_task(self._open(key))
@@ -100,6 +112,7 @@ class Models:
             done = await self._supervisor.ask(lambda number: request(number=number), Done)
         finally:
             self._fresh_until = 0.0
+            self._refused.clear()
         if done.problem:
             raise RequestError("invalid", cleaned(done.problem))
 
@@ -112,9 +125,12 @@ class Models:
             if fd is None:
                 assert isinstance(answer, Opened | NotFound)
                 cause: Cause = "busy" if isinstance(answer, Opened) else "unknown"
-                raise RequestError(cause, f'model "{name}" cannot be used now: {cleaned(answer.problem)}')
+                text = f'model "{name}" cannot be used now: {cleaned(answer.problem)}'
+                self._refused[key] = _Refused(monotonic() + AGAIN, cause, text)
+                raise RequestError(cause, text)
             channel = await attached(_socket(fd), self._memory_size, partial(self._forget, key))
             self._channels[key] = channel
+            self._refused.pop(key, None)
         finally:
             del self._opening[key]
         if self._timer is None:
