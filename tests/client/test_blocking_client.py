@@ -140,7 +140,9 @@ def test_what_a_program_that_crashed_left_registered_is_given_back(served: ApiDa
 def test_a_stream_ends_with_its_server_and_the_client_goes_on_with_the_next(
     client: Client, served: ApiDaemon
 ) -> None:
-    assert client.device()
+    picture = np.zeros((1, SIDE, SIDE), np.float32)
+    client.load("mobilenet")
+    assert client.infer("mobilenet", picture)
     with client.results("motion") as results:
         next(results)
         os.kill(served.gateway_pid, signal.SIGKILL)
@@ -153,6 +155,9 @@ def test_a_stream_ends_with_its_server_and_the_client_goes_on_with_the_next(
         return False
 
     wait_until(answers)
+    assert client.infer("mobilenet", picture)  # its shared memory is not known any more
+    assert client.infer("mobilenet", picture)
+    client.unload("mobilenet")
 
 
 def test_no_daemon_is_an_error_that_names_the_socket(tmp_path: Path) -> None:

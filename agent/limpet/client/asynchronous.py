@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from limpet.client import addresses, calls, stream
 from limpet.client.errors import RefusedError, UnavailableError
 from limpet.client.http import CHUNK, Collector, Conversation
-from limpet.client.regions import SMALLEST, Regions
+from limpet.client.regions import SMALLEST, UNKNOWN, Regions
 from limpet.client.shared_memory import Region, abandoned
 from limpet.errors import LimpetError
 
@@ -153,13 +153,16 @@ class AsyncClient:
             try:
                 placed = tensors.place(region, facts, inputs)
                 outputs = await self._call(tensors.infer(facts, version, inputs, placed=placed))
-            except BaseException as error:
-                await self._discard(region)
-                if not isinstance(error, RefusedError) or error.busy:
+            except RefusedError as error:
+                if error.status != UNKNOWN:
+                    await self._give_back(region)
                     raise
+                await self._discard(region)  # the gateway was started again: it does not know the region
+            except BaseException:
+                await self._discard(region)
+                raise
             else:
-                if (surplus := self._regions.give_back(region)) is not None:
-                    await self._discard(surplus)
+                await self._give_back(region)
                 return outputs
         return await self._call(tensors.infer(facts, version, inputs))
 
@@ -184,6 +187,10 @@ class AsyncClient:
             return None
         region.unlink()
         return region
+
+    async def _give_back(self, region: Region) -> None:
+        if (surplus := self._regions.give_back(region)) is not None:
+            await self._discard(surplus)
 
     async def _tidy(self) -> None:
         """Give back what programs that crashed have left registered."""

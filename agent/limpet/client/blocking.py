@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from limpet.client import addresses, calls, stream
 from limpet.client.errors import RefusedError, UnavailableError
 from limpet.client.http import CHUNK, Collector, Conversation
-from limpet.client.regions import SMALLEST, Regions
+from limpet.client.regions import SMALLEST, UNKNOWN, Regions
 from limpet.client.shared_memory import Region, abandoned
 from limpet.errors import LimpetError
 
@@ -155,13 +155,16 @@ class Client:
             try:
                 placed = tensors.place(region, facts, inputs)
                 outputs = self._call(tensors.infer(facts, version, inputs, placed=placed))
-            except BaseException as error:
-                self._discard(region)
-                if not isinstance(error, RefusedError) or error.busy:
+            except RefusedError as error:
+                if error.status != UNKNOWN:
+                    self._give_back(region)
                     raise
+                self._discard(region)  # the gateway was started again: it does not know the region
+            except BaseException:
+                self._discard(region)
+                raise
             else:
-                if (surplus := self._regions.give_back(region)) is not None:
-                    self._discard(surplus)
+                self._give_back(region)
                 return outputs
         return self._call(tensors.infer(facts, version, inputs))
 
@@ -186,6 +189,10 @@ class Client:
             return None
         region.unlink()
         return region
+
+    def _give_back(self, region: Region) -> None:
+        if (surplus := self._regions.give_back(region)) is not None:
+            self._discard(surplus)
 
     def _tidy(self) -> None:
         """Give back what programs that crashed have left registered."""

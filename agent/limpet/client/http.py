@@ -18,8 +18,8 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 _CLOSED = "the daemon closed the connection"
 LARGEST_ANSWER = 1 << 28
 """Bytes of an answer, which is as much as the daemon's models can have in all their outputs."""
-CHUNK = 1 << 18
-"""Bytes of one read."""
+CHUNK = 1 << 16
+"""Bytes of one read. A larger buffer would be mapped and unmapped for each, as malloc does above 128 KiB."""
 SMALL = 1 << 16
 """Bytes up to which parts of a request are joined, for one system call."""
 

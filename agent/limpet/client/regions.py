@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 SMALLEST = 1 << 20
 """Bytes of a region, so that calls of different sizes can use the same."""
 MOST_FREE = 4
+UNKNOWN = 404
+"""The status with which the daemon refuses a region that it does not know."""
 
 
 class Regions:

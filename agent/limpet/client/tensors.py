@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -14,7 +15,7 @@ from limpet.client.http import Request
 from limpet.errors import UnreadableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from limpet.client.http import Buffer, Response
     from limpet.client.messages import ModelFacts, TensorFacts
@@ -74,7 +75,7 @@ class Inputs(NamedTuple):
 
 def inputs_of(facts: ModelFacts, given: Mapping[str, Any] | Any) -> Inputs:
     """Return arrays for a model. ``given``: by the input's name, or one alone. ``ClientError``."""
-    if not isinstance(given, dict):
+    if not isinstance(given, Mapping):
         if len(facts.inputs) != 1:
             raise ClientError(
                 f"{facts.name} has the inputs {_names(facts.inputs)}; give a dict with an array for each"
