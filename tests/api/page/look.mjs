@@ -219,6 +219,7 @@ check("shows the trial of a new model, promotes it and rolls it back", async () 
   await panel.getByText("Update to shuttle version 8").waitFor();
   assert.equal(await panel.locator(".steps [aria-current]").innerText(), "shadow");
   await panel.getByText("Agreement with the old model").waitFor();
+  await panel.getByRole("img", { name: /^New model, scores by tenth: / }).waitFor();
   await page.getByRole("group", { name: "Models for clients" }).getByText("okay-nabu").waitFor();
   await shown(page, "condition");
   await page.getByRole("button", { name: "Promote" }).click();
@@ -239,6 +240,32 @@ check("shows all but buttons and the log to those who may only look", async () =
   assert.equal(await page.getByRole("button", { name: "Restart" }).count(), 0);
   await go(page, VIEWS.log);
   await page.getByText("The log is for those who may control this device.").waitFor();
+  await closed(page);
+});
+
+check("shows the proof of a delegate, drops by cause, and an outbox without a connection", async () => {
+  const about = { device: "press-07", pipeline: "anomaly", time: new Date().toISOString() };
+  const health = {
+    ...about, state: "running", reason: "slower than usual", model: "shuttle", version: 3, delegate: "gpu", delegate_share: 0.9, degraded: true,
+    placement: { op_share: 0.9, mac_share: 0.99, speed: 3.2, error: 0.001, run_us: 250, device: "Mali-G52", left: { SOFTMAX: 2 }, sandbox: ["seccomp"] },
+    results: 7, errors: 0, restarts: 1, failovers: 2, dropped: { gap: 1200, queue: 3, unplugged: 2 }, latency_us: {}, sandbox: [],
+  };
+  const page = await open(DESKTOP, {
+    prepare: async (one) => {
+      const real = await (await one.context().request.get(`${url}/api/device`)).json();
+      const away = { ...real, reporters: { mqtt: { kind: "mqtt", connected: false, outbox_depth: 4711, waiting: 0, missed: 0 } } };
+      await one.route("**/api/device", (route) => route.fulfill({ json: away }));
+      await one.route("**/api/stream*", (route) => route.fulfill({ contentType: "text/event-stream", body: `data: ${JSON.stringify({ topic: "health/anomaly", message: health })}\n\n` }));
+    },
+  });
+  await page.getByText("messages wait, no connection").waitFor();
+  await page.getByText("4,711").waitFor();
+  await go(page, VIEWS.anomaly);
+  for (const words of ["Mali-G52", "99.0 %", "3.2 × the CPU", "250 µs", "SOFTMAX × 2", "degraded", "slower than usual", "1,200", "Faults of the source: unplugged 2 ×", "2 ×"]) {
+    await page.getByText(words).first().waitFor();
+  }
+  await go(page, VIEWS.device);
+  await page.getByText("not connected").waitFor();
   await closed(page);
 });
 
@@ -455,7 +482,7 @@ check("asks nothing of other hosts, logs no error, and is under 200 kB", async (
 
 /** Take the pictures of the documentation. */
 async function pictures() {
-  for (const [name, view, options, height] of [["page", "overview", DESKTOP, 900], ["page-camera", "entrance", DARK, 900], ["page-phone", "anomaly", { ...PHONE, deviceScaleFactor: 2 }, 740]]) {
+  for (const [name, view, options, height] of [["page", "overview", DESKTOP, 900], ["page-camera", "entrance", DARK, 900], ["page-models", "models", DESKTOP, 640], ["page-phone", "anomaly", { ...PHONE, deviceScaleFactor: 2 }, 740]]) {
     const page = await open(options);
     await shown(page, view);
     await page.waitForTimeout(12_000);

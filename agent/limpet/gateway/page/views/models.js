@@ -87,7 +87,23 @@ export function Update({ model }) {
       ["Before that", named(update.previous)],
       ["Signed by", list(update.signed_by).map((key) => text(key, 12)).join(", ")],
       ...compared(update.compared),
-    ]} />`;
+    ]} />
+    <${Scores} compared=${update.compared} />`;
+}
+
+/** How many scores of the new and of the old model were in each tenth from 0 to 1. */
+function Scores({ compared: found }) {
+  const rows = [["New", found?.scores_new, "series-0"], ["Old", found?.scores_old, "series-7"]]
+    .map(([name, counts, ink]) => [name, list(counts).slice(0, 10).map((one) => (isNumber(one) ? Math.max(one, 0) : 0)), ink]);
+  if (rows.some(([, counts]) => !counts.some(Boolean))) return null;
+  return html`<h3>Scores from 0 to 1</h3><div class="histograms">${rows.map(([name, counts, ink]) => {
+    const most = Math.max(...counts);
+    return html`<figure key=${name}>
+      <svg class=${`histogram ${ink}`} viewBox="0 0 100 40" preserveAspectRatio="none" role="img" aria-label=${`${name} model, scores by tenth: ${counts.map(count).join(", ")}`}>
+        ${counts.map((one, place) => html`<rect x=${place * 10 + 0.5} width="9" y=${40 - (40 * one) / most} height=${(40 * one) / most} />`)}
+      </svg><figcaption class="muted">${name}</figcaption>
+    </figure>`;
+  })}</div>`;
 }
 
 function compared(one) {
