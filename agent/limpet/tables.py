@@ -16,6 +16,7 @@ from limpet.contracts.updates import UpdateWindow
 if TYPE_CHECKING:
     from limpet.updates.address import Address
 
+_MODEL = re.compile(r"(?!.*\.(limpet|tflite)\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9]{1,16})?\Z")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 MOST_CONNECTIONS = 384
 """More than that, and the gateway could run out of file descriptors, of which it has 512."""
@@ -136,7 +137,8 @@ class ApiTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Further names under which clients reach this device. Its addresses, its host name and `localhost` are known.
     Example: `["press-07.example.com"]`."""
     models: list[str] = []
-    """Models of the store that clients may use beside those of the pipelines. Example: `["mobilenet"]`."""
+    """Models of the store that clients may use beside those of the pipelines: `NAME` or `NAME@VERSION`. Example:
+    `["mobilenet"]`."""
     load: bool = False
     """Whether clients may load and unload any model of the store."""
     delegates: Annotated[list[str], Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["cpu"])
@@ -162,6 +164,7 @@ class ApiTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("client_ca needs TLS: set certificate and key, too")
         if self.load and not self.protected and not self.socket:
             raise ValueError("load needs clients that may control: set token_file, client_ca, or socket = true")
+        self._refuse_names()
         seen: set[ListenAddress] = set()
         for key, entries in (("listen", self.listen), ("grpc", self.grpc)):
             for entry in entries:
@@ -169,6 +172,11 @@ class ApiTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
                 if address in seen:
                     raise ValueError(f'{key} has "{entry}", which is there before')
                 seen.add(address)
+
+    def _refuse_names(self) -> None:
+        for text in self.models:
+            if not _MODEL.fullmatch(text):
+                raise ValueError(f'models has "{text}": write NAME or NAME@VERSION, a model of the store')
         for name in self.hosts:
             if not _HOST.fullmatch(name):
                 raise ValueError(f'hosts has "{name}": write a name without a port, such as "device.example"')

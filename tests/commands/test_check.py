@@ -90,6 +90,19 @@ decoder = { kind = "detect", labels = ["cat", "dog"] }
 """
 
 
+def test_models_and_delegates_for_clients_are_checked(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = state.with_name("limpet.toml")
+    path.write_text(CONFIG + '[api]\nmodels = ["shuttle", "shuttle@7", "shutle"]\ndelegates = ["gpuu"]\n')
+    assert cli.main(["check", str(path)]) != 0
+    problems = capsys.readouterr().err
+    assert "there is no version 7 of 'shuttle'" in problems
+    assert "there is no model 'shutle'" in problems
+    assert "gpuu" in problems
+    path.write_text(CONFIG + '[api]\nmodels = ["other/shuttle-1.limpet"]\n')
+    assert cli.main(["check", str(path)]) != 0
+    assert 'models has "other/shuttle-1.limpet": write NAME or NAME@VERSION' in capsys.readouterr().err
+
+
 def test_outputs_that_no_decoder_reads_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "limpet.toml"
     path.write_text(DETECTOR)

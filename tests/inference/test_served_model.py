@@ -160,7 +160,7 @@ PLACED = st.builds(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     st.builds(
         Infer,

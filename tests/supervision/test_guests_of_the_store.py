@@ -95,7 +95,7 @@ class Place:
     def goes_on(self) -> None:
         """Wait until the pipelines have more results."""
         count = self._results()
-        self.turn_until(lambda: self._results() >= count + 10)
+        self.turn_until(lambda: self._results() >= count + 3)
         assert self.crew.crashes("a") == self.crew.crashes("b") == []
 
     def _results(self) -> int:

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from limpet import config as configuration
 from limpet.accelerators.inventory import missing
+from limpet.contracts.assignment import PipelineOptions
 from limpet.contracts.delegate import CPU
 from limpet.delivery import reporters
 from limpet.deployment.assignments import sources_alone
@@ -21,8 +22,9 @@ from limpet.device.machine import Machine
 from limpet.doctor import local_api
 from limpet.errors import ConfigError, ConfigFileError, DeployError, LimpetError, ModelError
 from limpet.inference import needs, planning, trial, unpacking
+from limpet.inference.delegates import resolve_delegates
 from limpet.models import bundle as bundles
-from limpet.models import deployed
+from limpet.models import deployed, store
 from limpet.problems.locate import locate
 from limpet.trust import library
 from limpet.trust.settings import FOLDER, trust_of
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from limpet.contracts.data import SampleSpec
     from limpet.errors import Problem
     from limpet.inference.plan import PipelinePlan
+    from limpet.tables import ApiTable
 
     Found = dict[str, list[FoundModel]]
 
@@ -103,6 +106,7 @@ def inspect(
     _trust(wanted, found)
     if wanted.api is not None:
         found.problems.extend(local_api.problems(wanted.api))
+        found.problems.extend(_guest_problems(wanted, wanted.api))
         found.warnings.extend(f"warning: api: {each.what}: {each.why}" for each in local_api.risks(wanted.api))
     specs = _sources(wanted, found.problems)
     with _aside(wanted) as aside:
@@ -125,6 +129,15 @@ def inspect(
     for name, pipeline in (wrong or {}).items():
         found.problems.extend(planning.problems_of_options(sources_alone(wanted, ()), name, pipeline.options))
     return found
+
+
+def _guest_problems(config: Config, table: ApiTable) -> list[str]:
+    """Return why models for clients cannot be loaded: they are not in the store, or a delegate is wrong."""
+    found = {text: store.candidates(text, config.folders) for text in table.models}
+    problems = [f"api.models: {first.problem}" for first, *_ in found.values() if first.problem]
+    wanted = PipelineOptions(delegates=table.delegates)
+    resolve_delegates(sources_alone(config, ()), wanted, "api", problems)
+    return problems
 
 
 def _backup_problems(config: Config, models: Found, name: str, spec: SampleSpec) -> list[str]:
