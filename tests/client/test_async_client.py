@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,6 +64,35 @@ def test_tasks_run_models_at_once_each_with_its_own_memory(served: ApiDaemon) ->
 
     asyncio.run(use())
     assert served.request("/v2/systemsharedmemory/status", unix=True).json == []
+
+
+def test_a_daemon_that_does_not_answer_is_not_waited_for_longer_than_the_timeout(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with AsyncClient(tmp_path / "api.sock", timeout=0.05) as client:
+            with pytest.raises(UnavailableError, match="did not answer in time"):
+                await client.device()
+            with pytest.raises(UnavailableError, match="did not answer in time"):
+                await anext(client.results())
+
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "api.sock"))
+        silent.listen()
+        asyncio.run(use())
+
+
+def test_a_task_that_is_cancelled_leaves_the_client_usable(served: ApiDaemon) -> None:
+    async def use() -> None:
+        async with AsyncClient(served.socket) as client:
+            tasks = [asyncio.create_task(client.device()) for _ in range(5)]
+            await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            assert all(
+                isinstance(one, BaseException) for one in await asyncio.gather(*tasks, return_exceptions=True)
+            )
+            assert (await client.device()).device == "press-07"
+
+    asyncio.run(use())
 
 
 def test_no_daemon_is_an_error_that_names_the_socket(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -158,6 +159,24 @@ def test_a_stream_ends_with_its_server_and_the_client_goes_on_with_the_next(
     assert client.infer("mobilenet", picture)  # its shared memory is not known any more
     assert client.infer("mobilenet", picture)
     client.unload("mobilenet")
+
+
+def test_a_request_that_is_too_large_is_refused_with_the_reason(client: Client) -> None:
+    with pytest.raises(RefusedError, match="too large") as caught:
+        client.command("ping", text="x" * 20_000_000)
+    assert caught.value.status == 413
+    assert client.device()
+
+
+def test_a_daemon_that_does_not_answer_is_not_waited_for_longer_than_the_timeout(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "api.sock"))
+        silent.listen()
+        with (
+            Client(tmp_path / "api.sock", timeout=0.05) as client,
+            pytest.raises(UnavailableError, match="did not answer in time"),
+        ):
+            client.device()
 
 
 def test_no_daemon_is_an_error_that_names_the_socket(tmp_path: Path) -> None:
