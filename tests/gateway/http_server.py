@@ -99,6 +99,10 @@ def application() -> Starlette:
         client = request.scope[CLIENT]
         return JSONResponse([client.name, client.rights.name, client.uid, client.address, client.transport])
 
+    async def whence(request: Request) -> Response:
+        assert request.client
+        return JSONResponse([request.client.host, request.url.scheme])
+
     async def size(request: Request) -> Response:
         return JSONResponse(len(await request.body()))
 
@@ -125,6 +129,7 @@ def application() -> Starlette:
             Route("/api/device", who),
             Route("/v2/health/live", who),
             Route("/v2/models/m/infer", size, methods=["POST"]),
+            Route("/whence", whence),
             Route("/endless", endless),
             WebSocketRoute("/api/ws", echo),
         ]

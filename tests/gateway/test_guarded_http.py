@@ -66,6 +66,11 @@ def test_a_request_of_another_site_is_refused(open_server: Served) -> None:
     assert (answer.status, answer.error) == (403, "a page of another site sent this request")
 
 
+def test_a_client_cannot_say_that_it_came_otherwise(open_server: Served) -> None:
+    said = ("X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "Forwarded: for=192.0.2.1;proto=https")
+    assert open_server.ask("/whence", *said).body == b'["127.0.0.1","http"]'
+
+
 def test_headers_that_decide_come_once(open_server: Served) -> None:
     answer = open_server.ask("/api/device", "Origin: http://localhost", "Origin: http://localhost")
     assert (answer.status, answer.error) == (400, "the header origin came more than once")

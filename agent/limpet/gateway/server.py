@@ -59,7 +59,7 @@ class Server:
             lifespan="off",
             log_config=None,
             access_log=False,
-            proxy_headers=False,
+            proxy_headers=False,  # else a client on this device could say where it is and how it came
             timeout_keep_alive=patience.idle,
             h11_max_incomplete_event_size=LARGEST_HEAD,
             ws_max_size=LARGEST_MESSAGE,
