@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.http_server import Served, served
@@ -74,6 +74,8 @@ class Bugs(logging.Handler):
 
 
 @settings(max_examples=15)
+@example(data=b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\nGET / HTTP/1.0\r\n\r\n")
+@example(data=b"GET / HTTP/1.1\r\nConnection: close\r\nHost: localhost\r\n\r\n\x00\r\n\r\n")
 @given(
     data=st.one_of(requests(), st.binary(max_size=200), st.lists(requests(), min_size=2, max_size=3).map(b"".join))
 )

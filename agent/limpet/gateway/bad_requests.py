@@ -15,6 +15,7 @@ def _answer(status: str, reason: str) -> bytes:
     ).encode()
 
 
+UNREADABLE = _answer("400 Bad Request", "the request is no HTTP/1.1, or its headers are too large")
 LATE = _answer("408 Request Timeout", "the request did not come in time")
 TOO_LARGE_HEAD = _answer("431 Request Header Fields Too Large", f"the headers exceed {LARGEST_HEAD} bytes")
 CROWDED = _answer("503 Service Unavailable", "too many connections are open")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from limpet.gateway.bad_requests import LARGEST_HEAD, LATE, MOST_HEADERS, TOO_LARGE_HEAD
+from limpet.gateway.bad_requests import LARGEST_HEAD, LATE, MOST_HEADERS, TOO_LARGE_HEAD, UNREADABLE
 from limpet.gateway.slow_clients import IDLE, Pace, Progress
 
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ class HttpProtocol(HttpToolsProtocol):
         """Note that the client reads again."""
         super().resume_writing()
         self._pace.reads()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's reason says less
+        """Answer a request that cannot be read, in the form of all errors."""
+        self._refuse(UNREADABLE)
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over to the protocol for WebSocket."""

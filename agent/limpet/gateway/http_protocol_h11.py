@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from limpet.gateway.bad_requests import LATE
+from limpet.gateway.bad_requests import LATE, UNREADABLE
 from limpet.gateway.slow_clients import IDLE, Pace, Progress
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ class HttpProtocol(H11Protocol):
         super().resume_writing()
         self._pace.reads()
 
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's reason says less
+        """Answer a request that cannot be read, in the form of all errors, even if h11 would not answer it."""
+        self._refuse(UNREADABLE)
+
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hand the connection over to the protocol for WebSocket."""
         from limpet.gateway.websocket_protocol import WebSocketProtocol  # only if one is opened
@@ -79,7 +83,10 @@ class HttpProtocol(H11Protocol):
         return IDLE
 
     def _late(self) -> None:
+        self._refuse(LATE)
+
+    def _refuse(self, answer: bytes) -> None:
         """Answer and close. A client that gets another answer at this time gets no second one."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            self.transport.write(LATE)
+            self.transport.write(answer)
         self.transport.close()
