@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import socket
-from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -54,24 +53,23 @@ _AT_WORK = ("running", "waiting")
 _BEING_LOADED = "it is being loaded"
 
 
-@dataclass(slots=True, eq=False)
 class _Guest:
     """A model that is wanted, as the configuration or a client writes it: ``NAME`` or ``NAME@VERSION``.
 
     ``file`` is ``None`` until the file is examined. ``examined``: all is known of the files. ``over``: another try
-    does not help, for the reason in ``problem``.
+    does not help, for the reason in ``problem``. ``answers`` wait until it is loaded, or cannot be.
     """
 
-    text: str
-    survey: Survey
-    file: ModelFile | None = None
-    process: GuestProcess | None = None
-    problem: str = _BEING_LOADED
-    examined: bool = False
-    over: bool = False
-    restarts: Restarts = field(default_factory=Restarts)
-    answers: list[Callable[[str], None]] = field(default_factory=list)
-    """What waits until it is loaded, or cannot be."""
+    def __init__(self, text: str, survey: Survey) -> None:
+        self.text = text
+        self.survey = survey
+        self.file: ModelFile | None = None
+        self.process: GuestProcess | None = None
+        self.problem = _BEING_LOADED
+        self.examined = False
+        self.over = False
+        self.restarts = Restarts()
+        self.answers: list[Callable[[str], None]] = []
 
     @property
     def ready(self) -> bool:
