@@ -107,3 +107,17 @@ def test_a_recording_waits_and_loses_nothing(blocks: int, size: int) -> None:
         mailbox.get(0)
     assert most <= 2
     assert mailbox.dropped == 0
+
+
+def test_one_who_waits_for_other_things_too_is_called_for_each_block_and_at_the_end() -> None:
+    mailbox, calls = Mailbox(4, 1 << 20, wait=False), list[int]()
+    mailbox.watch(lambda: calls.append(len(mailbox)))
+    mailbox.put(block(0))
+    mailbox.put(block(1))
+    assert calls == [1, 2]
+    mailbox.watch(None)
+    mailbox.put(block(2))
+    assert calls == [1, 2]
+    mailbox.watch(lambda: calls.append(-1))
+    mailbox.close()
+    assert calls == [1, 2, -1]
