@@ -46,7 +46,7 @@ def test_the_examples_of_a_command_can_be_parsed(program: Any, name: str, module
     parser = command_parser.of_command(program, name)
     for command, what in module.EXAMPLES:
         assert re.fullmatch(r"[A-Z].*\.", what)
-        words = shlex.split(command.partition(" > ")[0])
+        words = shlex.split(re.split(" >>? ", command)[0])
         start = list(pairwise(words)).index((program.PROGRAM, name))
         parser.parse_args(words[start + 2 :])
 

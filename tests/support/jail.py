@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 from limpet import config
 from limpet.contracts.data import Samples
 from limpet.deployment.local import assignment_of
-from limpet.gateway import process
 from limpet.inference import needs
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.planning import plan_pipeline, plan_source, source_plugin
@@ -253,6 +252,8 @@ def of_executor(wanted: config.Config, delegate: str) -> Permissions:
 
 def _permissions(wanted: config.Config, whose: str = "") -> Permissions:
     if whose == GATEWAY:
+        from limpet.gateway import process
+
         assert wanted.api
         return process.permissions(wanted.api)
     return of_executor(wanted, whose) if whose else of_worker(wanted)
