@@ -24,7 +24,7 @@ NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}\Z")
 """Keys of shared memory, and the names that clients register them under."""
 MOST_OF_A_USER = 64
 """Regions that the programs of one user may register."""
-MOST = 256
+MOST = 128
 """Regions that all users may register."""
 
 
