@@ -109,6 +109,22 @@ def test_a_guest_that_is_killed_costs_clients_a_moment_and_the_pipeline_nothing(
         no_sample_is_lost(started)
 
 
+def test_a_model_that_never_returns_ends_its_guest_alone(tmp_path: Path) -> None:
+    store = tmp_path / "state" / "models"
+    store.mkdir(parents=True)
+    members = {"model.tflite": models.endless(tmp_path / "made.tflite").read_bytes()}
+    bundles.bundle(store / "endless-1.limpet", members, name="endless", version=1, model="model.tflite")
+    tensor = {"name": "input", "shape": [1], "datatype": "FP32", "data": [1.0]}
+    with api_daemon(tmp_path, rate=RATE, api='models = ["endless"]') as started:
+        wait_until(lambda: started.request("/v2/models/endless/ready").status == 200)
+        body = json.dumps({"inputs": [tensor]}).encode()
+        answer = started.request("/v2/models/endless/infer", "POST", body, {"Content-Type": "application/json"})
+        assert answer.status == STILL_TRIED, answer.body
+        assert "killed by SIGALRM" in started.daemon.log
+        wait_until(lambda: started.request("/v2/models/endless/ready").status == 200)
+        no_sample_is_lost(started)
+
+
 def test_a_gateway_that_is_killed_costs_clients_a_moment_and_the_pipeline_nothing(tmp_path: Path) -> None:
     with guest_daemon(tmp_path) as started:
         with load(started, "dense") as clients:

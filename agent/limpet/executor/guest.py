@@ -7,6 +7,7 @@ It has a lower priority than the pipelines. Whatever a model or a client does to
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 from contextlib import ExitStack, suppress
 from time import perf_counter
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 SLICE = 0.02
 """Seconds for which requests run until new sockets are looked at."""
+LONGEST_RUN = 30
+"""Seconds after which the kernel ends a guest whose model does not return. It is started again."""
 MOST_SOCKETS = 16
 """Sockets to the gateway. One more ends the oldest."""
 
@@ -77,4 +80,6 @@ def _serve(supervisor: Channel[Connect], served: ServedModel) -> None:
             for _ in supervisor.receive():
                 link = GuestSocket(socket.socket(fileno=supervisor.received_fds.pop(0)))
                 sockets.add(link, served, served, lambda: None, MOST_SOCKETS)
+        signal.alarm(LONGEST_RUN)
         sockets.run(perf_counter() + SLICE, lambda: False)
+        signal.alarm(0)
