@@ -48,4 +48,9 @@ def test_a_port_that_another_program_has_and_a_missing_file_are_named(tmp_path: 
         address = f"127.0.0.1:{other.getsockname()[1]}"
         assert said(ApiTable(listen=[address])).problem == f"{address}: Address already in use"
     problem = said(ApiTable(listen=[], token_file=tmp_path / "none")).problem
-    assert problem == f"api.token_file {tmp_path / 'none'}: No such file or directory"
+    assert problem == (
+        f"api.token_file {tmp_path / 'none'}: No such file or directory. "
+        f"To make a token, run: limpet token NAME >> {tmp_path / 'none'}"
+    )
+    problem = said(ApiTable(listen=[], certificate=tmp_path / "c.pem", key=tmp_path / "c.key")).problem
+    assert problem == f"api.certificate {tmp_path / 'c.pem'}: No such file or directory"

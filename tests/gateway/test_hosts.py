@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.gateway.hosts import is_foreign, is_ours, names_of
+from limpet.gateway.hosts import is_foreign, is_ours, names_of, without_port
 
 NAMES = names_of("Press-07.example.com", ["Gate.example.org"])
 
@@ -29,6 +29,14 @@ NAMES = names_of("Press-07.example.com", ["Gate.example.org"])
 )
 def test_the_device_knows_its_names_and_the_address_of_the_connection(host: str) -> None:
     assert is_ours(host, "127.0.0.1", NAMES)
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [("gate.lan:7470", "gate.lan"), ("gate.lan", "gate.lan"), ("[::2]:80", "[::2]"), ("a:b", "a:b"), ("", "")],
+)
+def test_a_refused_name_is_shown_as_the_configuration_wants_it(host: str, name: str) -> None:
+    assert without_port(host) == name
 
 
 def test_an_ipv6_address_is_in_brackets() -> None:

@@ -37,7 +37,12 @@ def read_tokens(table: ApiTable) -> tuple[Token, ...]:
     if table.token_file is None:
         return ()
     path = directories.credential(table.token_file)
-    return tokens.parse(_read(path, tokens.LARGEST_FILE, "token_file"), str(path))
+    try:
+        return tokens.parse(_read(path, tokens.LARGEST_FILE, "token_file"), str(path))
+    except FileError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise FileError(f"{error}. To make a token, run: limpet token NAME >> {path}") from error.__cause__
+        raise
 
 
 def read_pem(table: ApiTable) -> Pem | None:
@@ -59,11 +64,14 @@ def tls(table: ApiTable) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    certificate, key = table.certificate, directories.credential(table.key)
+    _read(certificate, LARGEST_CERTIFICATES, "certificate")
+    _read(key, LARGEST_CERTIFICATES, "key")
     try:
         # An empty password, so that OpenSSL does not ask for one.
-        context.load_cert_chain(table.certificate, directories.credential(table.key), "")
+        context.load_cert_chain(certificate, key, "")
     except (OSError, ValueError) as error:
-        raise FileError(f"api.certificate {table.certificate}, api.key {table.key}: {error}") from error
+        raise FileError(f"api.certificate {certificate}, api.key {key}: {error}") from error
     if table.client_ca is not None:
         _trust(context, table.client_ca)
     return context

@@ -12,7 +12,7 @@ from limpet.contracts.api import Refused
 from limpet.gateway.accepted import CONNECTION
 from limpet.gateway.access import client_of, refusal
 from limpet.gateway.credentials import TooManyWrongError, WrongTokenError
-from limpet.gateway.hosts import is_foreign, is_ours
+from limpet.gateway.hosts import is_foreign, is_ours, without_port
 from limpet.gateway.limits import Budget, Rates
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ class Guard:
     def _check_site(self, scope: Scope, headers: dict[str, str], connection: Connection) -> None:
         host = headers.get("host", "")
         if not is_ours(host, connection.local, self._limits.names):
-            raise RefusedError(403, f"this device is not called {host[:80]!r}. Add the name to `hosts` in [api]")
+            name = without_port(host)[:80]
+            raise RefusedError(403, f"this device is not called {name!r}. Add the name to `hosts` in [api]")
         if is_foreign(scope.get("method", "GET"), host, headers):
             raise RefusedError(403, "a page of another site sent this request")
 

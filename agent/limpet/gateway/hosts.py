@@ -43,6 +43,12 @@ def is_ours(host: str, local: str, names: frozenset[str]) -> bool:
         return name.rstrip(".") in names
 
 
+def without_port(host: str) -> str:
+    """Return the name in a header ``Host``, as ``hosts`` in ``[api]`` wants it."""
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host
+
+
 def is_foreign(method: str, host: str, headers: Mapping[str, str]) -> bool:
     """Whether a browser sends a request on behalf of another site. ``headers`` have names in small letters.
 
