@@ -30,7 +30,7 @@ from limpet.contracts.messages import (
     StatusMessage,
 )
 from limpet.contracts.updates import DesiredModel
-from limpet.gateway import openapi
+from limpet.gateway.api import openapi
 from limpet.models.manifest import Manifest
 from limpet.recordings.folder import Recordings
 from limpet.recordings.label_command import SetLabel

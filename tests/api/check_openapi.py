@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limpet.contracts.commands import REQUESTS
-from limpet.gateway.openapi import document
+from limpet.gateway.api.openapi import document
 from support.api_daemon import api_daemon
 
 if TYPE_CHECKING:

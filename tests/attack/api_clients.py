@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from attack.spy import BYSTANDER
 from limpet.device.unix_path import reachable
-from limpet.gateway import tokens
+from limpet.gateway.access import tokens
 from support.broker import free_port, wait_until
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from limpet import cli
-from limpet.gateway import tokens
+from limpet.gateway.access import tokens
 
 if TYPE_CHECKING:
     import pytest

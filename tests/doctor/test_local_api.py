@@ -12,7 +12,7 @@ from limpet import config
 from limpet.doctor.check import inspect
 from limpet.doctor.local_api import local_api
 from limpet.errors import ConfigError
-from limpet.gateway import tokens
+from limpet.gateway.access import tokens
 from limpet.tables import listen_address
 from support import certificates
 from support.broker import free_port

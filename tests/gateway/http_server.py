@@ -13,13 +13,13 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 
-from limpet.gateway import addresses
-from limpet.gateway.credentials import Credentials
-from limpet.gateway.guard import CLIENT, Guard, Limits
-from limpet.gateway.hosts import names_of
-from limpet.gateway.http_protocol import HttpProtocol
-from limpet.gateway.server import Server
-from limpet.gateway.slow_clients import Patience
+from limpet.gateway.access.credentials import Credentials
+from limpet.gateway.access.hosts import names_of
+from limpet.gateway.http import addresses
+from limpet.gateway.http.guard import CLIENT, Guard, Limits
+from limpet.gateway.http.protocol import HttpProtocol
+from limpet.gateway.http.server import Server
+from limpet.gateway.http.slow_clients import Patience
 from support.broker import free_port
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.websockets import WebSocket
 
-    from limpet.gateway.tokens import Token
+    from limpet.gateway.access.tokens import Token
 
 REQUEST_BYTES = 100_000
 PIECE = b"x" * 65536

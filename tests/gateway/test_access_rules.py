@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import pytest
 
-from limpet.gateway.access import Rights, client_of, needed, refusal
+from limpet.gateway.access.rights import Rights, client_of, needed, refusal
 
 
 class Peer(NamedTuple):

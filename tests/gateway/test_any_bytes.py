@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.http_server import Served, served
-from limpet.gateway import http_protocol, http_protocol_h11
+from limpet.gateway.http import protocol as http_protocol
+from limpet.gateway.http import protocol_h11 as http_protocol_h11
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

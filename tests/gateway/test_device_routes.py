@@ -11,7 +11,7 @@ import pytest
 import schemas
 from limpet.contracts.api import PipelineView
 from limpet.contracts.messages import DeviceHealth, EventMessage, LogMessage, ResultMessage
-from limpet.gateway.openapi import document
+from limpet.gateway.api.openapi import document
 from support.api_daemon import ApiDaemon, api_daemon
 from support.broker import wait_until
 from support.streams import events

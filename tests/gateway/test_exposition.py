@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_open_metrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from limpet.gateway.exposition import OPEN_METRICS, TEXT, accepted, name_of, write
-from limpet.gateway.metric_families import Durations, Family, Point, families
+from limpet.gateway.metrics.exposition import OPEN_METRICS, TEXT, accepted, name_of, write
+from limpet.gateway.metrics.families import Durations, Family, Point, families
 from support.figures import figures
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limpet.device.unix_path import reachable
-from limpet.gateway import tokens
+from limpet.gateway.access import tokens
 from support.api_daemon import ApiDaemon, api_daemon
 from support.broker import free_port, wait_until
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from limpet.gateway.access.grpc_peers import GrpcPeer
 from limpet.gateway.errors import RequestError
-from limpet.gateway.grpc_peers import GrpcPeer
 from limpet.gateway.open_inference.grpc_messages import MESSAGES
 from limpet.gateway.open_inference.grpc_requests import infer_request, infer_response
 from limpet.gateway.open_inference.messages import InferAnswer, InferRequest, Output, Region, Wanted

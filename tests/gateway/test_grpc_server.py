@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from limpet.gateway import tokens
+from limpet.gateway.access import tokens
 from limpet.gateway.open_inference.grpc_messages import MESSAGES, SERVICE
 from limpet.gateway.process import permissions
 from limpet.tables import ApiTable

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.http_server import REQUEST_BYTES, Served, read, served
-from limpet.gateway import files, http_protocol, http_protocol_h11, tokens
+from limpet.gateway import files
+from limpet.gateway.access import tokens
+from limpet.gateway.http import protocol as http_protocol
+from limpet.gateway.http import protocol_h11 as http_protocol_h11
 from limpet.tables import ApiTable
 from support import certificates
 from support.broker import wait_until

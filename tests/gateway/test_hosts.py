@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.gateway.hosts import is_foreign, is_ours, names_of, without_port
+from limpet.gateway.access.hosts import is_foreign, is_ours, names_of, without_port
 
 NAMES = names_of("Press-07.example.com", ["Gate.example.org"])
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet import histogram
-from limpet.gateway.inference_metrics import inference_families
-from limpet.gateway.metric_families import BOUNDS, Durations, Family, Point, durations, families
+from limpet.gateway.metrics.families import BOUNDS, Durations, Family, Point, durations, families
+from limpet.gateway.metrics.inference import inference_families
 from support.figures import figures, served
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from limpet.gateway.exposition import OPEN_METRICS, TEXT
-from limpet.gateway.metrics import Page
+from limpet.gateway.metrics.exposition import OPEN_METRICS, TEXT
+from limpet.gateway.metrics.routes import Page
 from support.api_daemon import ApiDaemon, api_daemon
 from support.broker import wait_until
 from support.figures import figures, served

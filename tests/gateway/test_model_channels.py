@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from limpet.gateway.channels.model_channel import ModelChannel, attached
+from limpet.gateway.channels.spans import Span
 from limpet.gateway.errors import RequestError
-from limpet.gateway.model_channel import ModelChannel, attached
-from limpet.gateway.spans import Span
 from limpet.wire.guest_records import MOST_WAITING, Inferred, Placed
 from support.model_process import model_process
 

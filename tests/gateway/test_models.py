@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from limpet.gateway.channels.models import Models
 from limpet.gateway.errors import RequestError
 from limpet.gateway.link import SupervisorLink
-from limpet.gateway.models import Models
 from limpet.gateway.open_inference.messages import InferRequest, Input
 from limpet.gateway.open_inference.service import OpenInference
 from limpet.wire.channel import Channel

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from limpet.gateway.exposition import name_of
-from limpet.gateway.inference_metrics import inference_families
-from limpet.gateway.metric_families import Family, families
+from limpet.gateway.metrics.exposition import name_of
+from limpet.gateway.metrics.families import Family, families
+from limpet.gateway.metrics.inference import inference_families
 from support.figures import figures, served
 
 FOLDER = Path(__file__).parents[2] / "packaging" / "observability"

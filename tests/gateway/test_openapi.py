@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 
 import schemas
-from limpet.gateway.openapi import document
+from limpet.gateway.api.openapi import document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

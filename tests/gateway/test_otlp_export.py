@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
 
 from limpet.errors import LimpetError, TransportError
-from limpet.gateway import collector_files
+from limpet.gateway.otlp import collector_files
 from limpet.gateway.otlp.collector import LARGEST_ANSWER, Collector, RefusedError
 from limpet.tables import OtlpTable
 from support import certificates

@@ -10,8 +10,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 
 from limpet.contracts.messages import Origin
-from limpet.gateway.exposition import OPEN_METRICS, write
-from limpet.gateway.metric_families import BOUNDS, Family, Point, families
+from limpet.gateway.metrics.exposition import OPEN_METRICS, write
+from limpet.gateway.metrics.families import BOUNDS, Family, Point, families
 from limpet.gateway.otlp.requests import Machine, Period, metrics_request, resource, trace_request
 from limpet.wire.gateway_records import TracedWindow
 from support.collector import facts

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.gateway.peers import Connection, find_owner, known
+from limpet.gateway.access.peers import Connection, find_owner, known
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 ROW = "   0: {client} {ours} {state} 00000000:00000000 00:00000000 00000000 {uid} 0 {inode} 1 0 20 4\n"

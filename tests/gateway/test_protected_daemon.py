@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from limpet.gateway import tokens
+from limpet.gateway.access import tokens
 from support.api_daemon import ApiDaemon, api_daemon
 from support.broker import wait_until
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.http_server import Served, read, served
-from limpet.gateway import http_protocol, http_protocol_h11
-from limpet.gateway.slow_clients import Patience
+from limpet.gateway.http import protocol as http_protocol
+from limpet.gateway.http import protocol_h11 as http_protocol_h11
+from limpet.gateway.http.slow_clients import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.gateway.spans import ALIGN, Span, Spans
+from limpet.gateway.channels.spans import ALIGN, Span, Spans
 
 SIZE = 1 << 12
 

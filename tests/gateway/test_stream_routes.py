@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.contracts.api import Kind
+from limpet.gateway.api.streams import StreamQuery, filter_of
 from limpet.gateway.feed import Item
-from limpet.gateway.stream_routes import StreamQuery, filter_of
 from support.api_daemon import ApiDaemon, api_daemon
 from support.streams import events, websocket
 

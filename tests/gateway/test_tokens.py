@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.errors import UnreadableError
-from limpet.gateway import sessions, tokens
-from limpet.gateway.limits import MOST_CLIENTS, Budget, Rates
-from limpet.gateway.sessions import Sessions
+from limpet.gateway.access import sessions, tokens
+from limpet.gateway.access.limits import MOST_CLIENTS, Budget, Rates
+from limpet.gateway.access.sessions import Sessions
 
 
 def test_a_new_token_is_known_by_its_hash_alone() -> None:

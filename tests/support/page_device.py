@@ -9,7 +9,7 @@ from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.gateway.tokens import new as new_token
+from limpet.gateway.access.tokens import new as new_token
 from support import shuttle_models
 from support.api_daemon import UnixConnection
 from support.broker import free_port, wait_until

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from limpet.errors import UsageError
-from limpet.gateway import tokens
+from limpet.gateway.access import tokens
 
 if TYPE_CHECKING:
     import argparse

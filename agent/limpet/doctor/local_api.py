@@ -10,7 +10,9 @@ from limpet.device import directories
 from limpet.doctor import running_daemon
 from limpet.doctor.finding import bad, ok, warn
 from limpet.errors import LimpetError
-from limpet.gateway import addresses, collector_files, files
+from limpet.gateway import files
+from limpet.gateway.http import addresses
+from limpet.gateway.otlp import collector_files
 from limpet.tables import listen_address
 
 if TYPE_CHECKING:

@@ -6,17 +6,10 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
-from limpet.gateway import (
-    command_routes,
-    device_routes,
-    metrics,
-    openapi,
-    page_routes,
-    recent_routes,
-    session_routes,
-    stream_routes,
-)
-from limpet.gateway.json_answers import HANDLERS
+from limpet.gateway import page_routes
+from limpet.gateway.api import commands, device, openapi, recent, session, streams
+from limpet.gateway.http.json_answers import HANDLERS
+from limpet.gateway.metrics import routes as metrics
 from limpet.gateway.open_inference import routes as open_inference
 
 if TYPE_CHECKING:
@@ -30,14 +23,14 @@ def app(context: Context) -> ASGIApp:
     return Starlette(
         routes=[
             *open_inference.routes(context.open_inference, context.begin.table.request_bytes),
-            *command_routes.routes(context),
-            *device_routes.routes(context),
-            *stream_routes.routes(context),
-            *recent_routes.routes(context),
+            *commands.routes(context),
+            *device.routes(context),
+            *streams.routes(context),
+            *recent.routes(context),
             *metrics.routes(context),
             *openapi.routes(context),
             *page_routes.routes(context),
-            *session_routes.routes(context),
+            *session.routes(context),
         ],
         exception_handlers=HANDLERS,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from limpet.gateway.credentials import Credentials
+    from limpet.gateway.access.credentials import Credentials
     from limpet.gateway.feed import Feed
     from limpet.gateway.link import SupervisorLink
     from limpet.gateway.open_inference.service import OpenInference

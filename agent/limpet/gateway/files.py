@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.device import directories
 from limpet.errors import LimpetError
-from limpet.gateway import tokens
+from limpet.gateway.access import tokens
 from limpet.untrusted import read_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.gateway.tokens import Token
+    from limpet.gateway.access.tokens import Token
     from limpet.tables import ApiTable
 
 LARGEST_CERTIFICATES = 1 << 20

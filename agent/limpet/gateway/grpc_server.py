@@ -13,16 +13,16 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from limpet.errors import UnreadableError
-from limpet.gateway import addresses
-from limpet.gateway.access import client_of, refusal
-from limpet.gateway.credentials import TooManyWrongError, WrongTokenError
+from limpet.gateway.access.credentials import TooManyWrongError, WrongTokenError
+from limpet.gateway.access.grpc_peers import GrpcPeer
+from limpet.gateway.access.limits import Budget, Rates
+from limpet.gateway.access.rights import client_of, refusal
+from limpet.gateway.channels.model_channel import PATIENCE
 from limpet.gateway.errors import RequestError
-from limpet.gateway.grpc_peers import GrpcPeer
-from limpet.gateway.guard import BUDGET_REQUESTS
-from limpet.gateway.limits import Budget, Rates
+from limpet.gateway.http import addresses
+from limpet.gateway.http.guard import BUDGET_REQUESTS
+from limpet.gateway.http.slow_clients import STALLED_SECONDS
 from limpet.gateway.link import BusyError
-from limpet.gateway.model_channel import PATIENCE
-from limpet.gateway.slow_clients import STALLED_SECONDS
 from limpet.tables import listen_address
 from limpet.untrusted import reading
 
@@ -39,8 +39,8 @@ from limpet.gateway.open_inference.grpc_methods import Caller, Methods
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from limpet.gateway.access.credentials import Credentials
     from limpet.gateway.context import Context
-    from limpet.gateway.credentials import Credentials
     from limpet.gateway.errors import Cause
     from limpet.gateway.files import Pem
     from limpet.gateway.open_inference.grpc_methods import Method

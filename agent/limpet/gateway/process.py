@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limpet.contracts.needs import Endpoint
 from limpet.errors import LimpetError
-from limpet.gateway import addresses, files
+from limpet.gateway import files
+from limpet.gateway.access.credentials import Credentials
+from limpet.gateway.access.hosts import names_of
 from limpet.gateway.app import app
+from limpet.gateway.channels.models import Models
 from limpet.gateway.context import Context
-from limpet.gateway.credentials import Credentials
-from limpet.gateway.exporting import open_exporter
 from limpet.gateway.feed import Feed
-from limpet.gateway.guard import Guard, Limits
-from limpet.gateway.hosts import names_of
+from limpet.gateway.http import addresses
+from limpet.gateway.http.guard import Guard, Limits
+from limpet.gateway.http.server import Server
 from limpet.gateway.link import SupervisorLink
-from limpet.gateway.models import Models
 from limpet.gateway.open_inference.service import OpenInference
-from limpet.gateway.server import Server
+from limpet.gateway.otlp.opening import open_exporter
 from limpet.isolation import sandbox
 from limpet.isolation.permissions import Permissions
 from limpet.tables import listen_address

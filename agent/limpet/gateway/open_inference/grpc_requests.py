@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from limpet.gateway.channels.model_channel import PATIENCE
 from limpet.gateway.errors import RequestError
-from limpet.gateway.model_channel import PATIENCE
 from limpet.gateway.open_inference.grpc_messages import MESSAGES
 from limpet.gateway.open_inference.messages import InferRequest, Input, Region, Wanted
 from limpet.gateway.open_inference.tensors import form_of, pack

@@ -6,7 +6,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from limpet.gateway.errors import RequestError
-from limpet.gateway.guard import CLIENT
+from limpet.gateway.http.guard import CLIENT
 from limpet.gateway.open_inference.json_requests import RAW, decoded, encoded, raw_request, request, uses_regions
 
 if TYPE_CHECKING:

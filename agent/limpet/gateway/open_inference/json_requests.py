@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from limpet.errors import UnreadableError
+from limpet.gateway.channels.model_channel import PATIENCE
 from limpet.gateway.errors import RequestError
-from limpet.gateway.model_channel import PATIENCE
 from limpet.gateway.open_inference.messages import Bytes, InferAnswer, InferRequest, Input, Region, Wanted
 from limpet.gateway.open_inference.tensors import FORMS, pack, unpack
 from limpet.untrusted import reading

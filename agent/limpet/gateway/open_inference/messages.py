@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from limpet.gateway.model_channel import PATIENCE
+from limpet.gateway.channels.model_channel import PATIENCE
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from limpet.gateway.errors import RequestError
-from limpet.gateway.json_answers import answer
+from limpet.gateway.http.json_answers import answer
 from limpet.gateway.open_inference.descriptions import Ready, configuration, metadata, statistics
 from limpet.wire.border import cleaned
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
+from limpet.gateway.channels.models import largest
+from limpet.gateway.channels.spans import aligned
 from limpet.gateway.errors import RequestError
-from limpet.gateway.models import largest
 from limpet.gateway.open_inference.messages import Region
 from limpet.gateway.open_inference.tensors import DATATYPES, form_of
-from limpet.gateway.spans import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from limpet.errors import UnreadableError
 from limpet.gateway.errors import RequestError
-from limpet.gateway.json_answers import answer
+from limpet.gateway.http.json_answers import answer
 from limpet.gateway.open_inference.descriptions import indexed
 from limpet.gateway.open_inference.infer_route import whole_body
 from limpet.untrusted import reading

@@ -6,21 +6,21 @@ from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from limpet.gateway.channels.model_channel import NotRunError, item_size
+from limpet.gateway.channels.spans import Span
 from limpet.gateway.errors import RequestError
-from limpet.gateway.model_channel import NotRunError, item_size
 from limpet.gateway.open_inference.messages import InferAnswer, Output, Region
 from limpet.gateway.open_inference.planning import form, plan
 from limpet.gateway.open_inference.shared_memory import SharedMemory
 from limpet.gateway.open_inference.statistics import ModelStatistics
 from limpet.gateway.open_inference.tensors import DATATYPES
-from limpet.gateway.spans import Span
 from limpet.wire.guest_records import Placed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.gateway.model_channel import ModelChannel
-    from limpet.gateway.models import Models
+    from limpet.gateway.channels.model_channel import ModelChannel
+    from limpet.gateway.channels.models import Models
     from limpet.gateway.open_inference.messages import InferRequest
     from limpet.gateway.open_inference.planning import ModelForm, Plan
     from limpet.wire.gateway_records import ServedModel

@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from limpet.gateway.errors import RequestError
-from limpet.gateway.guard import CLIENT
-from limpet.gateway.json_answers import answer
+from limpet.gateway.http.guard import CLIENT
+from limpet.gateway.http.json_answers import answer
 from limpet.gateway.open_inference.repository_routes import json_body
 
 if TYPE_CHECKING:

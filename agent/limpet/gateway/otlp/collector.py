@@ -19,7 +19,7 @@ from limpet.wire.border import cleaned
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from limpet.gateway.collector_files import CollectorFiles
+    from limpet.gateway.otlp.collector_files import CollectorFiles
 
 A = TypeVar("A", bound="Message")
 

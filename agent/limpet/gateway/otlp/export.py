@@ -15,8 +15,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from limpet.backoff import Backoff
 from limpet.errors import LimpetError, TransportError
-from limpet.gateway.inference_metrics import inference_families
-from limpet.gateway.metric_families import families
+from limpet.gateway.metrics.families import families
+from limpet.gateway.metrics.inference import inference_families
 from limpet.gateway.otlp.collector import Collector
 from limpet.gateway.otlp.requests import Machine, Period, metrics_request, resource, trace_request
 from limpet.wire.border import cleaned
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from limpet.contracts.messages import Origin
-    from limpet.gateway.collector_files import CollectorFiles
     from limpet.gateway.link import SupervisorLink
     from limpet.gateway.open_inference.statistics import ModelStatistics
+    from limpet.gateway.otlp.collector_files import CollectorFiles
     from limpet.tables import OtlpTable
     from limpet.wire.gateway_records import TracedWindow
 

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from limpet.gateway.peers import Connection
+    from limpet.gateway.access.peers import Connection
 
 
 class Connections:

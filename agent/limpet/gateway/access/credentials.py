@@ -5,15 +5,15 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from limpet.gateway import tokens
-from limpet.gateway.limits import Rates
-from limpet.gateway.sessions import Sessions
+from limpet.gateway.access import tokens
+from limpet.gateway.access.limits import Rates
+from limpet.gateway.access.sessions import Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from limpet.gateway.access import Peer
-    from limpet.gateway.tokens import Token
+    from limpet.gateway.access.rights import Peer
+    from limpet.gateway.access.tokens import Token
 
 COOKIE = "limpet-session"
 _BEARER = "bearer "

@@ -10,17 +10,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from limpet.contracts.api import SessionView
-from limpet.gateway.access import Rights
-from limpet.gateway.credentials import COOKIE, TooManyWrongError, WrongTokenError
-from limpet.gateway.guard import CLIENT
-from limpet.gateway.json_answers import answer
-from limpet.gateway.sessions import SECONDS
+from limpet.gateway.access.credentials import COOKIE, TooManyWrongError, WrongTokenError
+from limpet.gateway.access.rights import Rights
+from limpet.gateway.access.sessions import SECONDS
+from limpet.gateway.http.guard import CLIENT
+from limpet.gateway.http.json_answers import answer
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from limpet.gateway.access import Client
+    from limpet.gateway.access.rights import Client
     from limpet.gateway.context import Context
     from limpet.wire.gateway_records import Begin
 

@@ -9,7 +9,9 @@ import msgspec
 from limpet.contracts.api import PipelineView, SessionView
 from limpet.contracts.commands import REQUESTS
 from limpet.contracts.messages import DeviceHealth, EventMessage, LogMessage, Reply, ResultMessage
-from limpet.gateway.device_routes import LastQuery, NoQuery
+from limpet.gateway.api.device import LastQuery, NoQuery
+from limpet.gateway.api.session import Login
+from limpet.gateway.api.streams import StreamQuery
 from limpet.gateway.open_inference.descriptions import (
     Indexed,
     ModelConfiguration,
@@ -21,8 +23,6 @@ from limpet.gateway.open_inference.health_routes import Server
 from limpet.gateway.open_inference.json_requests import JsonAnswer, JsonRequest
 from limpet.gateway.open_inference.repository_routes import IndexRequest, LoadRequest
 from limpet.gateway.open_inference.shared_memory_routes import RegionStatus, Registration
-from limpet.gateway.session_routes import Login
-from limpet.gateway.stream_routes import StreamQuery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,9 +9,9 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from limpet.gateway.channels.model_channel import REAL, ModelChannel, attached, item_size
+from limpet.gateway.channels.spans import ALIGN, aligned
 from limpet.gateway.errors import RequestError
-from limpet.gateway.model_channel import REAL, ModelChannel, attached, item_size
-from limpet.gateway.spans import ALIGN, aligned
 from limpet.wire.border import cleaned
 from limpet.wire.gateway_records import Done, GetModels, Load, NotFound, Opened, OpenModel, Unload
 from limpet.wire.gateway_records import Models as Answered

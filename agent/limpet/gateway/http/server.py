@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from limpet.gateway.accepted import Accepted
-from limpet.gateway.bad_requests import CROWDED, LARGEST_HEAD
-from limpet.gateway.connections import Connections
-from limpet.gateway.peers import Connection
-from limpet.gateway.slow_clients import Patience
+from limpet.gateway.access.peers import Connection
+from limpet.gateway.http.accepted import Accepted
+from limpet.gateway.http.bad_requests import CROWDED, LARGEST_HEAD
+from limpet.gateway.http.connections import Connections
+from limpet.gateway.http.slow_clients import Patience
 
 try:
-    from limpet.gateway.http_protocol import HttpProtocol
+    from limpet.gateway.http.protocol import HttpProtocol
 except ModuleNotFoundError:  # httptools is not for every processor
-    from limpet.gateway.http_protocol_h11 import HttpProtocol  # type: ignore[assignment]
+    from limpet.gateway.http.protocol_h11 import HttpProtocol  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from asyncio import Protocol

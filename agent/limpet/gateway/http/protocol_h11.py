@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from limpet.gateway.bad_requests import LATE, UNREADABLE
-from limpet.gateway.slow_clients import IDLE, Pace, Progress
+from limpet.gateway.http.bad_requests import LATE, UNREADABLE
+from limpet.gateway.http.slow_clients import IDLE, Pace, Progress
 
 if TYPE_CHECKING:
     from asyncio import Transport
 
-    from limpet.gateway.accepted import Accepted
+    from limpet.gateway.http.accepted import Accepted
 
 
 class HttpProtocol(H11Protocol):
@@ -61,7 +61,7 @@ class HttpProtocol(H11Protocol):
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hand the connection over to the protocol for WebSocket."""
-        from limpet.gateway.websocket_protocol import WebSocketProtocol  # only if one is opened
+        from limpet.gateway.http.websocket_protocol import WebSocketProtocol  # only if one is opened
 
         self._pace.end()
         accepted = self._accepted

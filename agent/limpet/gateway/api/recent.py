@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from starlette.routing import Route
 
-from limpet.gateway.device_routes import LastQuery
-from limpet.gateway.json_answers import answer, query
+from limpet.gateway.api.device import LastQuery
+from limpet.gateway.http.json_answers import answer, query
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from limpet.gateway.certificates import name_of
+from limpet.gateway.access.certificates import name_of
 
 if TYPE_CHECKING:
     from asyncio import Transport
 
-    from limpet.gateway.connections import Connections
-    from limpet.gateway.peers import Connection
-    from limpet.gateway.slow_clients import Patience
+    from limpet.gateway.access.peers import Connection
+    from limpet.gateway.http.connections import Connections
+    from limpet.gateway.http.slow_clients import Patience
 
 CONNECTION = "limpet.connection"
 """Key of the connection in ``scope["state"]``."""

@@ -12,8 +12,8 @@ from starlette.routing import Route
 from limpet.contracts.commands import BUSY, LARGEST, REQUESTS, TOO_MANY
 from limpet.contracts.messages import Reply
 from limpet.errors import UnreadableError
-from limpet.gateway.guard import CLIENT
-from limpet.gateway.json_answers import JSON
+from limpet.gateway.http.guard import CLIENT
+from limpet.gateway.http.json_answers import JSON
 from limpet.untrusted import reading
 from limpet.wire.border import cleaned
 from limpet.wire.gateway_records import Obey, Replied
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from limpet.gateway.access import Client
+    from limpet.gateway.access.rights import Client
     from limpet.gateway.context import Context
 
 _LONGEST_NAME, _LONGEST_SENDER = 64, 128

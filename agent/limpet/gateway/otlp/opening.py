@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from limpet.errors import LimpetError
-from limpet.gateway import collector_files
+from limpet.gateway.otlp import collector_files
 
 if TYPE_CHECKING:
     from limpet.gateway.otlp.export import Exporter

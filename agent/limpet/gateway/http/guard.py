@@ -9,19 +9,19 @@ import msgspec
 from starlette.exceptions import HTTPException
 
 from limpet.contracts.api import Refused
-from limpet.gateway.accepted import CONNECTION
-from limpet.gateway.access import client_of, refusal
-from limpet.gateway.credentials import TooManyWrongError, WrongTokenError
-from limpet.gateway.hosts import is_foreign, is_ours, without_port
-from limpet.gateway.limits import Budget, Rates
+from limpet.gateway.access.credentials import TooManyWrongError, WrongTokenError
+from limpet.gateway.access.hosts import is_foreign, is_ours, without_port
+from limpet.gateway.access.limits import Budget, Rates
+from limpet.gateway.access.rights import client_of, refusal
+from limpet.gateway.http.accepted import CONNECTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from limpet.gateway.credentials import Credentials
-    from limpet.gateway.peers import Connection
+    from limpet.gateway.access.credentials import Credentials
+    from limpet.gateway.access.peers import Connection
 
 CLIENT = "limpet.client"
 """Key of the ``Client`` in a request's scope."""

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from limpet.gateway.bad_requests import LARGEST_HEAD, LATE, MOST_HEADERS, TOO_LARGE_HEAD, UNREADABLE
-from limpet.gateway.slow_clients import IDLE, Pace, Progress
+from limpet.gateway.http.bad_requests import LARGEST_HEAD, LATE, MOST_HEADERS, TOO_LARGE_HEAD, UNREADABLE
+from limpet.gateway.http.slow_clients import IDLE, Pace, Progress
 
 if TYPE_CHECKING:
     from asyncio import Transport
 
-    from limpet.gateway.accepted import Accepted
+    from limpet.gateway.http.accepted import Accepted
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -67,7 +67,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over to the protocol for WebSocket."""
-        from limpet.gateway.websocket_protocol import WebSocketProtocol  # only if one is opened
+        from limpet.gateway.http.websocket_protocol import WebSocketProtocol  # only if one is opened
 
         self._pace.end()
         accepted = self._accepted

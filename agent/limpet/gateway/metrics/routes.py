@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.routing import Route
 
-from limpet.gateway.exposition import accepted, write
-from limpet.gateway.inference_metrics import inference_families
-from limpet.gateway.metric_families import families
+from limpet.gateway.metrics.exposition import accepted, write
+from limpet.gateway.metrics.families import families
+from limpet.gateway.metrics.inference import inference_families
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from limpet.gateway.context import Context
-    from limpet.gateway.exposition import Format
+    from limpet.gateway.metrics.exposition import Format
     from limpet.gateway.open_inference.statistics import ModelStatistics
     from limpet.wire.gateway_records import Figures
 

@@ -1,8 +1,8 @@
 """The device's figures as metrics. They have the same meaning on ``/metrics`` and in OTLP. No I/O.
 
 Names and units are as OpenTelemetry has them: ``limpet.pipeline.stage.duration`` in ``s``. Prometheus' name
-of it is ``limpet_pipeline_stage_duration_seconds``, see ``limpet.gateway.exposition``. Counters only rise while a
-supervisor runs. What a machine cannot measure is left out.
+of it is ``limpet_pipeline_stage_duration_seconds``, see ``exposition``. Counters only rise while a supervisor
+runs. What a machine cannot measure is left out.
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 
 from limpet.contracts.api import Kind
-from limpet.gateway.access import Rights, client_of
-from limpet.gateway.credentials import WrongTokenError
-from limpet.gateway.device_routes import no_pipeline
-from limpet.gateway.guard import CLIENT
-from limpet.gateway.json_answers import query
+from limpet.gateway.access.credentials import WrongTokenError
+from limpet.gateway.access.rights import Rights, client_of
+from limpet.gateway.api.device import no_pipeline
+from limpet.gateway.http.guard import CLIENT
+from limpet.gateway.http.json_answers import query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
     from starlette.websockets import WebSocket
 
-    from limpet.gateway.access import Client
+    from limpet.gateway.access.credentials import Credentials
+    from limpet.gateway.access.rights import Client
     from limpet.gateway.context import Context
-    from limpet.gateway.credentials import Credentials
     from limpet.gateway.feed import Item
 
 PULSE = 10.0

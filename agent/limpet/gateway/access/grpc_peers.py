@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
-from limpet.gateway.certificates import first_of
-from limpet.gateway.peers import key_of, owner_between
+from limpet.gateway.access.certificates import first_of
+from limpet.gateway.access.peers import key_of, owner_between
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
-from limpet.gateway.slow_clients import Pace
+from limpet.gateway.http.slow_clients import Pace
 
 if TYPE_CHECKING:
-    from limpet.gateway.accepted import Accepted
+    from limpet.gateway.http.accepted import Accepted
 
 
 class WebSocketProtocol(WSProtocol):

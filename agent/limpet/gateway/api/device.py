@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from limpet.contracts.api import PipelineView
-from limpet.gateway.json_answers import answer, query
+from limpet.gateway.http.json_answers import answer, query
 from limpet.wire.gateway_records import (
     MOST_RECENT,
     Figures,

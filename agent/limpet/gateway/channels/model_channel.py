@@ -16,8 +16,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limpet.errors import UnreadableError
+from limpet.gateway.channels.spans import Span, Spans
 from limpet.gateway.errors import RequestError
-from limpet.gateway.spans import Span, Spans
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
 from limpet.wire.guest_records import (

@@ -6,7 +6,7 @@ import secrets
 from collections import OrderedDict
 from typing import NamedTuple
 
-from limpet.gateway.tokens import LONGEST_TOKEN, digest
+from limpet.gateway.access.tokens import LONGEST_TOKEN, digest
 
 SECONDS = 12 * 3600
 MOST = 64

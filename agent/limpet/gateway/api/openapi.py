@@ -13,9 +13,9 @@ from starlette.routing import Route
 
 from limpet import __version__
 from limpet.contracts.api import Refused, StreamMessage, StreamMissed
-from limpet.gateway.device_routes import NoQuery
-from limpet.gateway.json_answers import query
-from limpet.gateway.operations import JSON, Media, Operation, operations
+from limpet.gateway.api.device import NoQuery
+from limpet.gateway.api.operations import JSON, Media, Operation, operations
+from limpet.gateway.http.json_answers import query
 
 if TYPE_CHECKING:
     from starlette.requests import Request

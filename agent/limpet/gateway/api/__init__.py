@@ -1,0 +1,1 @@
+"""Limpet's own paths, below ``/api``, and their description."""

@@ -1,0 +1,1 @@
+"""Direct channels to the processes that run models."""

@@ -1,0 +1,1 @@
+"""HTTP: connections, the protocols on them, and checks of each request."""
