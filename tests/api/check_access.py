@@ -9,7 +9,7 @@ import ssl
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from limpet.gateway import tokens
+from limpet.gateway.access import tokens
 from support import certificates
 from support.api_daemon import api_daemon
 from support.broker import free_port, wait_until
