@@ -55,6 +55,17 @@ bench-camera: .venv/.dev .venv/.wakeword programs ## measure: measure cameras an
 	@$(PYTHON) $(PIP_INSTALL) --no-deps --require-hashes -r requirements/wakeword.txt
 	@touch $@
 
+.PHONY: bench-api
+bench-api: .venv/.dev .venv-mlserver/.installed .venv-convert/.installed programs ## measure: measure the local API beside MLServer and bare LiteRT, into docs/explanation/benchmarks-api.md; Python 3.11, 6 GB
+	@tools/need.sh wrk=wrk
+	@$(PYTHON) bench/api.py
+
+.venv-mlserver/.installed: requirements/mlserver.txt
+	@echo "Installing MLServer into .venv-mlserver"
+	@test -e .venv-mlserver/pyvenv.cfg || "$$(tools/python.sh 3.11)" -m venv .venv-mlserver
+	@.venv-mlserver/bin/python $(PIP_INSTALL) --require-hashes -r requirements/mlserver.txt
+	@touch $@
+
 .PHONY: bench-train
 bench-train: .venv-convert/.examples ## measure: measure training beside scikit-learn, into docs/explanation/benchmarks-train.md
 	@.venv-convert/bin/python bench/train.py

@@ -28,6 +28,7 @@ trap 'rm -rf "$wheels"' EXIT
 workstation requirements/convert.in --find-links "$wheels" --output-file requirements/convert.txt
 compile --universal --python-version 3.10 --no-deps requirements/wakeword.in --output-file requirements/wakeword.txt
 compile --universal --python-version 3.11 --no-deps requirements/convert-data.in --output-file requirements/convert-data.txt
+workstation requirements/mlserver.in --output-file requirements/mlserver.txt
 workstation requirements/mediapipe.in --no-deps --output-file requirements/mediapipe.txt
 workstation pyproject.toml requirements/fuzz.in --constraint requirements/dev.txt --output-file requirements/fuzz.txt
 echo onnx2tf==1.29.24 | workstation - --output-file converters/limpet_convert/locks/onnx2tf.txt
