@@ -16,6 +16,10 @@ import sys
 import sysconfig
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LEFT_OUT = shutil.ignore_patterns(
     "site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "ensurepip", "config-*", "*.a"
@@ -23,13 +27,13 @@ LEFT_OUT = shutil.ignore_patterns(
 _LINKED = re.compile(r"=> (/\S+)")
 
 
-def python(folder: Path) -> Path:
-    """Copy what this Python runs Limpet's dependencies with into ``folder``; return the copy of its program."""
+def python(folder: Path, *extras: str) -> Path:
+    """Copy what this Python runs Limpet with into ``folder``, and extras; return the copy of its program."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     program = folder / "bin" / version
     if Path(sys.executable).resolve() == program.resolve():
         return program
-    names = sorted(_needed("limpet"))
+    names = sorted(_needed("limpet", extras))
     versions = "\n".join([sys.version, *(f"{name} {distribution(name).version}" for name in names)])
     done = folder / "done"
     if not done.exists() or done.read_text() != versions:
@@ -55,15 +59,21 @@ def environment(folder: Path, agent: Path) -> dict[str, str]:
     }
 
 
-def _needed(name: str) -> set[str]:
-    """Return the distributions that this one needs on this machine, without its extras."""
+def _needed(name: str, extras: Sequence[str]) -> set[str]:
+    """Return the distributions that this one needs on this machine, with these of its extras."""
     from packaging.requirements import Requirement  # which the copy itself lacks
 
     found: set[str] = set()
     waiting = [name]
     while waiting:
-        wanted = map(Requirement, distribution(waiting.pop()).requires or [])
-        names = {one.name for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})}
+        one = waiting.pop()
+        chosen = ("", *extras) if one == name else ("",)
+        wanted = map(Requirement, distribution(one).requires or [])
+        names = {
+            one.name
+            for one in wanted
+            if one.marker is None or any(one.marker.evaluate({"extra": e}) for e in chosen)
+        }
         waiting += names - found
         found |= names
     return found

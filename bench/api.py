@@ -47,6 +47,7 @@ WORKERS = (0, 1, 2)
 REST = 20.0
 """Seconds over which the gateway rests."""
 OWN_SECONDS = 10.0
+DECODER = 'decoder = { kind = "classify" }\n'
 
 
 @dataclass
@@ -239,7 +240,8 @@ def compare(stand: Stand, models: list[Model], folder: Path) -> dict[str, Rounds
                     load(at, model.json, CLIENTS, 1.0)
                     key = f"MLServer, {workers} workers, JSON"
                     found[model.name].setdefault(key, []).append(load(at, model.json, CLIENTS))
-        with limpet(stand, models, stand.replay("own", 1)) as (url, _):
+        parts = stand.replay("own", 1), stand.pipeline("own", stand.unpacked_model(), DECODER)
+        with limpet(stand, models, *parts) as (url, _):
             for model in models:
                 at, rounds = f"{url}/v2/models/{model.name}/infer", found[model.name]
                 load(at, model.json, CLIENTS, 1.0)
@@ -277,7 +279,7 @@ def own_pipeline(stand: Stand, models: list[Model]) -> list[Kept]:
     """Measure what guests cost a pipeline that takes half a core."""
     rows = np.random.default_rng(0).normal(0, 3, (4096, 10)).astype(np.float32)
     np.save(stand.folder / "recording.npy", rows)
-    keyword = stand.pipeline("own", KEYWORD)
+    keyword = stand.pipeline("own", KEYWORD, "rate_tolerance = 1000\n")  # it is made for 50 samples a second
     with stand.consumer() as counting, stand.daemon(stand.replay("own"), keyword):
         wait_until(lambda: counting.results > 1000, 60)
         flat_out = own_rate(counting, 5)
@@ -315,7 +317,7 @@ def at_rest(stand: Stand, *, grpc: bool) -> Rest:
     """Measure the gateway of a daemon whose API no client uses."""
     port = free_port()
     more = f'grpc = ["127.0.0.1:{free_port()}"]\n' if grpc else ""
-    parts = stand.replay("own", 10), stand.pipeline("own", stand.unpacked_model()), api_table(port, more)
+    parts = stand.replay("own", 10), stand.pipeline("own", stand.unpacked_model(), DECODER), api_table(port, more)
     np.save(stand.folder / "recording.npy", np.zeros((4096, 9), np.float32))
     with stand.daemon(*parts) as running:
         wait_ready(f"http://127.0.0.1:{port}/v2/health/ready", running.process)
@@ -439,7 +441,7 @@ def main() -> None:
         with zipfile.ZipFile(KEYWORD) as archive:
             unpacked.write_bytes(archive.read("model.tflite"))
         models = [Model("mobilenet", mobilenet(), folder), Model("keyword", unpacked, folder)]
-        with Stand(folder / "stand").running() as stand:
+        with Stand(folder / "stand", extras=("api", "api-grpc")).running() as stand:
             found = compare(stand, models, folder)
             kept = own_pipeline(stand, models)
             rests = {"REST": at_rest(stand, grpc=False), "REST and gRPC": at_rest(stand, grpc=True)}

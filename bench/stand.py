@@ -127,9 +127,10 @@ class Player:
 class Stand:
     """A folder with a recording of the demo's telemetry, a broker, configurations and the daemon of ``agent``."""
 
-    def __init__(self, folder: Path, agent: Path = AGENT) -> None:
-        self.python = alone.python(COPY)
-        self.environment = alone.environment(COPY, agent)
+    def __init__(self, folder: Path, agent: Path = AGENT, extras: tuple[str, ...] = ()) -> None:
+        copy = COPY.with_name("-".join([COPY.name, *extras]))
+        self.python = alone.python(copy, *extras)
+        self.environment = alone.environment(copy, agent)
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.broker = Mosquitto(folder / "broker")
