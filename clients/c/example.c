@@ -53,5 +53,6 @@ int main(int count, char **arguments) {
     if (count != 8) return fprintf(stderr, "example SOCKET MODEL INPUT VALUES OUTPUT PIPELINE RESULTS\n"), 2;
     size_t values = (size_t)strtoul(arguments[4], NULL, 10);
     if (run_model(arguments[1], arguments[2], arguments[3], values, arguments[5])) return 1;
-    return print_results(arguments[1], arguments[6], atoi(arguments[7]));
+    int results = atoi(arguments[7]);
+    return results > 0 ? print_results(arguments[1], arguments[6], results) : 0;
 }

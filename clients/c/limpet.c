@@ -316,14 +316,16 @@ static void format_request(const limpet *c, struct buffer *b, const limpet_tenso
 static int read_output(limpet *c, const char *json, limpet_tensor *t, const char *data, size_t left, size_t *taken) {
     const char *type = limpet_json(json, "datatype"), *shape = limpet_json(json, "shape");
     const char *size = limpet_json(json, "parameters.binary_data_size");
-    if (!type || !shape || sscanf(type, "\"%7[A-Z0-9]\"", t->datatype) != 1)
+    char end = 0;
+    if (!type || !shape || sscanf(type, "\"%7[A-Z0-9]%c", t->datatype, &end) != 2 || end != '"')
         return fail(c, LIMPET_INVALID, "Limpet's answer describes no tensor");
     for (t->dimensions = 0, shape++; *shape && *shape != ']' && t->dimensions < LIMPET_DIMENSIONS;) {
-        char *end;
-        t->shape[t->dimensions++] = strtoll(shape, &end, 10);
-        if (end == shape) return fail(c, LIMPET_INVALID, "Limpet's answer has a wrong shape");
-        shape = end + strspn(end, ", ");
+        char *rest;
+        t->shape[t->dimensions++] = strtoll(shape, &rest, 10);
+        if (rest == shape) return fail(c, LIMPET_INVALID, "Limpet's answer has a wrong shape");
+        shape = rest + strspn(rest, ", ");
     }
+    if (*shape != ']') return fail(c, LIMPET_INVALID, "Limpet's answer has a wrong shape");
     if (shared(c, t)) {
         const char *there = limpet_json(json, "parameters.shared_memory_byte_size");
         if (there && strtoul(there, NULL, 10) <= t->size) t->size = strtoul(there, NULL, 10);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import socket
 import subprocess
 import tempfile
@@ -82,6 +83,12 @@ class Client:
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     return c_client.library(tmp_path_factory.mktemp("library"))
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example, with sanitizers."""
+    return c_client.example(tmp_path_factory.mktemp("program"))
 
 
 @pytest.fixture(scope="module")
@@ -199,9 +206,8 @@ def test_shared_memory_has_no_name_that_a_crash_could_leave_and_ends_with_its_co
 
 
 def test_the_example_runs_a_model_and_reads_results_without_an_error_of_memory(
-    running: ApiDaemon, tmp_path: Path
+    running: ApiDaemon, program: Path
 ) -> None:
-    program = c_client.example(tmp_path)
     arguments = [running.socket, "dense", "input", "3", "output", "motion", "3"]
     done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
@@ -212,17 +218,9 @@ def test_the_example_runs_a_model_and_reads_results_without_an_error_of_memory(
     assert sequences == list(range(sequences[0], sequences[0] + 3))
 
 
-def test_without_a_daemon_the_error_says_what_to_do(library: ctypes.CDLL, tmp_path: Path) -> None:
-    for path in (Path("/nothing/here.sock"), tmp_path / ("x" * 120)):
-        client = Client(library, path)
-        assert client.error
-        assert client.get("/api/device").code == FAILED
-        client.close()
-
-
 @contextmanager
-def server(answer: bytes) -> Iterator[Path]:
-    """Answer every request with these bytes, and close the connection."""
+def server(*answers: bytes) -> Iterator[Path]:
+    """Answer requests with these bytes, and close the connection."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
         path = Path(folder) / "s"
         listener.bind(str(path))
@@ -230,14 +228,69 @@ def server(answer: bytes) -> Iterator[Path]:
 
         def serve() -> None:
             connection, _ = listener.accept()
+            listener.close()  # the client is not to connect again
             with connection:
-                connection.recv(65536)
-                connection.sendall(answer)
+                for answer in answers:
+                    connection.recv(65536)
+                    connection.sendall(answer)
 
         thread = threading.Thread(target=serve)
         thread.start()
         yield path
         thread.join()
+
+
+def answered(body: bytes, *headers: str) -> bytes:
+    head = "\r\n".join(["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *headers])
+    return head.encode() + b"\r\n\r\n" + body
+
+
+def described(**parts: Any) -> bytes:
+    output = {"name": "output", "datatype": "INT8", "shape": [1, 3], "parameters": {"binary_data_size": 3}} | parts
+    return json.dumps({"outputs": [output]}).encode()
+
+
+_RIGHT = described(parameters={"shared_memory_region": "r", "shared_memory_byte_size": 3})
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "words"),
+    [
+        (answered(_RIGHT), 0, "output INT8"),
+        (answered(described(shape=[1] * 99)), 1, "wrong shape"),
+        (answered(described(parameters={"shared_memory_byte_size": 2**63})), 0, "output INT8"),
+        (answered(_RIGHT, "Inference-Header-Content-Length: 99999999"), 0, "output INT8"),
+        (answered(described(datatype="X" * 300)), 1, "describes no tensor"),
+        (answered(described(datatype=7)), 1, "describes no tensor"),
+        (answered(described(shape="no")), 1, "wrong shape"),
+        (answered(described(shape=[[[]]])), 1, "wrong shape"),
+        (answered(described(shape=None)), 1, "wrong shape"),
+        (answered(b'{"outputs": []}'), 1, "lacks"),
+        (answered(b'{"outputs": [{"shape": ['), 1, "no tensor"),
+        (answered(b'{"outputs": [{"datatype": "INT8", "shape": ['), 1, "wrong shape"),
+        (answered(b"\0" * 100), 1, "lacks"),
+        (answered(b'"' + b"\\" * 99), 1, "lacks"),
+        (answered(b"[" * 100_000), 1, "lacks"),
+        (answered(b""), 1, "lacks"),
+    ],
+)
+def test_an_answer_to_an_inference_is_believed_about_no_size(
+    program: Path, answer: bytes, status: int, words: str
+) -> None:
+    with server(answered(b""), answer) as path:
+        arguments = [program, path, "dense", "input", "3", "output", "motion", "0"]
+        environment = os.environ | {"ASAN_OPTIONS": "exitcode=99", "UBSAN_OPTIONS": "exitcode=99"}
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60, env=environment)
+    assert done.returncode == status, done.stderr
+    assert words in (done.stderr if status else done.stdout)
+
+
+def test_without_a_daemon_the_error_says_what_to_do(library: ctypes.CDLL, tmp_path: Path) -> None:
+    for path in (Path("/nothing/here.sock"), tmp_path / ("x" * 120)):
+        client = Client(library, path)
+        assert client.error
+        assert client.get("/api/device").code == FAILED
+        client.close()
 
 
 @pytest.mark.parametrize(
