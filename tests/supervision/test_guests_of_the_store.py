@@ -16,7 +16,7 @@ import pytest
 from limpet.fork.launch import ForkServerProcess
 from limpet.supervision.guests import Guests
 from limpet.tables import ApiTable
-from limpet.wire.gateway_records import Done, Load, Opened, OpenModel, Unload
+from limpet.wire.gateway_records import Done, Load, NotFound, Opened, OpenModel, Unload
 from limpet.wire.records import RawResults
 from support import bundles, models
 from support.broker import wait_until
@@ -62,7 +62,7 @@ class Place:
         before = len(self.answers)
         how(request, self.reply)
         self.turn_until(lambda: len(self.answers) > before)
-        assert isinstance(self.answers[-1], Done | Opened)
+        assert isinstance(self.answers[-1], Done | NotFound | Opened)
         return self.answers[-1].problem
 
     def load(self, name: str, version: int | None = None) -> str:
@@ -157,6 +157,18 @@ def test_clients_load_and_unload_a_model(place: Place) -> None:
     assert pid is not None
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
     assert "is not loaded" in place.unload("dense", 2)
+
+
+def test_a_name_that_a_client_makes_up_is_answered_and_not_listed(place: Place) -> None:
+    assert "no model 'made-up'" in place.load("made-up")
+    assert "no model 'made-up'" in place.load("made-up", 7)
+    assert "made-up" not in {name for name, _ in place.models()}
+
+
+def test_a_model_that_is_not_loaded_is_not_found_so_that_clients_do_not_try_again(place: Place) -> None:
+    answers: list[object] = []
+    place.guests.open(OpenModel(1, "dense", 1), lambda answer, _fds=(): answers.append(answer))
+    assert answers == [NotFound(1, "no pipeline runs dense version 1, and it is not loaded. Load it first")]
 
 
 def test_a_model_with_several_inputs_gets_them_all(place: Place) -> None:

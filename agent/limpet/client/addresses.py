@@ -64,4 +64,7 @@ def _unavailable(errors: Sequence[tuple[Path, int]]) -> UnavailableError:
                 "log in again"
             )
     reasons = ", ".join(f"{path}: {os.strerror(code)}" for path, code in errors)
-    return UnavailableError(f"no daemon can be reached ({reasons}). Run one with the table [api]: limpet run")
+    return UnavailableError(
+        f"no daemon can be reached ({reasons}). Run one with the table [api]: limpet run. "
+        'If its socket is elsewhere, name it: Client("FOLDER/api.sock")'
+    )

@@ -26,7 +26,7 @@ from limpet.supervision.shadows import clean_cell
 from limpet.trust.settings import trust_of
 from limpet.wire.border import cleaned
 from limpet.wire.fork_records import Examine, Examined, OpenGuest
-from limpet.wire.gateway_records import Done, Models, Opened, ServedModel
+from limpet.wire.gateway_records import Done, Models, NotFound, Opened, ServedModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,8 +114,7 @@ class Guests:
         All files are examined again: there may be a newer version, or another root of trust.
         """
         self._config = config
-        table = config.api
-        named = list(dict.fromkeys(table.models)) if table is not None else []
+        table, named = config.api, self._named_models()
         for text, guest in list(self._guests.items()):
             if table is not None and (text in named or (table.load and not guest.over)):
                 guest.survey, guest.examined = self._survey(text), False
@@ -177,11 +176,21 @@ class Guests:
         if pipeline is not None:
             self._open_pipeline(pipeline, request.number, reply)
         elif guest is None:
-            reply(Opened(request.number, f"no pipeline runs {_named(name, version)}, and it is not loaded"))
+            reply(self._absent(request))
         elif guest.problem == _BEING_LOADED:
             guest.wait(lambda problem: self._answer_open(guest, request.number, problem, reply))
         else:
             self._answer_open(guest, request.number, guest.problem, reply)
+
+    def _absent(self, request: OpenModel) -> Opened | NotFound:
+        """Answer that a model has no process. Another try helps only if a pipeline will have one."""
+        name, version = request.name, request.version
+        for account in self._accounts():
+            if account.last.model == name and version in (None, account.last.version):
+                state = f"the pipeline {account.pipeline} is {account.last.state}"
+                return Opened(request.number, f"{state}; try again")
+        which = _named(name, version)
+        return NotFound(request.number, f"no pipeline runs {which}, and it is not loaded. Load it first")
 
     def load(self, request: Load, reply: Reply) -> None:
         """Load a model of the store into its own process, and answer once it is there."""
@@ -310,6 +319,9 @@ class Guests:
         log.error("the model %s for clients is not loaded: %s", guest.text, problem)
         guest.over = True
         guest.finish(problem)
+        if guest.file is None and guest.text not in self._named_models():
+            # A client wanted it, and has the answer. Any names would fill the list of models otherwise.
+            del self._guests[guest.text]
 
     def _end(self, text: str, reason: str) -> None:
         guest = self._guests.pop(text, None)
@@ -361,6 +373,11 @@ class Guests:
         """Return the guest with a model: of several, one that is ready, then the highest version."""
         found = [one for one in self._guests.values() if one.is_model(name, version)]
         return max(found, key=lambda one: (one.ready, not one.over, _parts(one)[1]), default=None)
+
+    def _named_models(self) -> list[str]:
+        """Return the models that the configuration names."""
+        table = self._config.api if self._config else None
+        return list(dict.fromkeys(table.models)) if table is not None else []
 
     def _loadable(self) -> list[tuple[str, int]]:
         """Return the models of the store that clients may load."""

@@ -80,8 +80,10 @@ class Models:
         """Return the model of this name. Without a version, return the one that clients get. ``RequestError``."""
         found = [one for one in await self.listed() if one.name == name and version in (None, one.version)]
         if not found:
-            which = name if version is None else f"{name}, version {version},"
-            raise RequestError("unknown", f'model "{which}" does not exist here; /v2/repository/index has all')
+            which = "" if version is None else f" version {version}"
+            raise RequestError(
+                "unknown", f'model "{name}"{which} does not exist here; /v2/repository/index has all'
+            )
         return max(found, key=lambda one: (bool(one.pipelines), one.ready, one.version))
 
     async def channel(self, name: str, version: int | None) -> ModelChannel:
