@@ -21,6 +21,7 @@ from limpet.contracts.stage import Spec
 from limpet.delivery import reporters
 from limpet.deployment.assignments import sources_alone
 from limpet.errors import ConfigError, SourceError
+from limpet.filling import fill
 from limpet.inference import planning
 from limpet_convert import project
 from support.stages import transformed
@@ -94,7 +95,7 @@ def check(wanted: config.Config, *, unknown: frozenset[str] = frozenset()) -> li
         tables += [("postprocess", table) for table in pipeline.postprocess or []]
         for group, table in tables:
             options = {key: value for key, value in table.items() if key != "kind"}
-            config.fill(plugins.load(group, table["kind"]).Config, options, name, wanted.base, problems)
+            fill(plugins.load(group, table["kind"]).Config, options, name, wanted.base, problems)
     return problems
 
 
@@ -172,7 +173,7 @@ def test_example_source(thermal: Any, tmp_path: Path) -> None:
         (tmp_path / zone).mkdir()
         (tmp_path / zone / "temp").write_text(f"{reading}\n")
     problems: list[str] = []
-    filled = config.fill(
+    filled = fill(
         thermal.Config, {"zones": ["cpu", "gpu"], "rate": 100, "root": str(tmp_path)}, "t", tmp_path, problems
     )
     assert problems == []

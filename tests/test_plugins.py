@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from limpet import plugins
-from limpet.config import fill
 from limpet.errors import ConfigError
+from limpet.filling import fill
 
 if TYPE_CHECKING:
     from limpet.plugins import Group

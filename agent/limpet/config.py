@@ -1,14 +1,14 @@
 """The configuration: TOML to typed tables, with every problem found at once and where it is.
 
 What belongs to a plugin stays an untyped table here, so that the supervisor needs no plugin to read its file.
-``limpet.check`` goes on from there.
+``limpet.doctor.check`` goes on from there.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -18,8 +18,9 @@ from limpet.contracts.assignment import DelegateTable, Folders, FoundModel, Pipe
 from limpet.contracts.fields import Count, Positive, Share
 from limpet.device import directories
 from limpet.errors import ConfigError, ConfigFileError, Problem
+from limpet.filling import S, fill, fill_partly, form, values_of
 from limpet.tables import ApiTable, TrustTable, UpdatesTable
-from limpet.wording import below, suggest
+from limpet.wording import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,8 +29,6 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 _NAME_RULE = 'letters, digits, ".", "_" and "-", at most 64 characters, the first one a letter or a digit'
 Identifier = Annotated[str, Meta(pattern=NAME_PATTERN, extra={"use": _NAME_RULE})]
 """A word that may stand in an MQTT topic, a file name and a result's id."""
-
-S = TypeVar("S", bound=msgspec.Struct)
 
 _SYSTEM = Path("/etc/limpet/limpet.toml")
 USUAL = "Configuration file (TOML). Default: ./limpet.toml, then /etc/limpet/limpet.toml."
@@ -295,7 +294,7 @@ def examine(tables: Mapping[str, Any], base: Path) -> Reading:
     device = fill(Device, groups["device"], "device", base, problems)
     places_known = device is not None
     if device is None:
-        sound = {"id": "unnamed", **_values(Device, groups["device"], "", base, [])}
+        sound = {"id": "unnamed", **values_of(Device, groups["device"], "", base, [])}
         device = Device(**sound)
         places_known = {"state", "models"} & groups["device"].keys() <= sound.keys()
     sources = {
@@ -350,7 +349,7 @@ def _pipelines(
     for name, raw in _named(groups["pipelines"], "pipelines", problems):
         before = len(problems)
         pipeline = fill(PipelineConfig, raw, f"pipelines.{name}", base, problems)
-        readable = pipeline or _partly(PipelineConfig, raw, base)
+        readable = pipeline or fill_partly(PipelineConfig, raw, base)
         source = readable.source if readable else raw.get("source")
         if isinstance(source, str) and source not in groups["sources"]:
             problems.append(f"pipelines.{name}.source: no source {source!r}{suggest(source, groups['sources'])}")
@@ -361,73 +360,6 @@ def _pipelines(
             is_right = len(problems) == before and source in sources
             (right if is_right else wrong)[name] = msgspec.structs.replace(readable, delegates=known)
     return right, wrong
-
-
-def fill(kind: type[S], table: Mapping[str, Any], where: str, base: Path, problems: list[str]) -> S | None:
-    """Build the struct ``kind`` from a table, adding whatever is wrong to ``problems``; ``None`` if it was.
-
-    Unlike ``msgspec.convert`` it does not stop at the first problem, and names the key that was meant. A field
-    of type ``Path`` starts at ``base``.
-    """
-    before = len(problems)
-    values = _values(kind, table, where, base, problems)
-    if len(problems) > before:
-        return None
-    try:
-        return kind(**values)
-    except ConfigError as error:
-        reasons = error.problems
-    except ValueError as error:
-        reasons = (str(error),)
-    problems += [below(where, reason, kind.__struct_encode_fields__) for reason in reasons]
-    return None
-
-
-def _partly(kind: type[S], table: Mapping[str, Any], base: Path) -> S | None:
-    """Return the struct ``kind`` with the keys of a table that are right; ``None`` if they are not enough."""
-    try:
-        return kind(**_values(kind, table, "", base, []))
-    except (TypeError, ValueError):
-        return None
-
-
-def _values(
-    kind: type[S], table: Mapping[str, Any], where: str, base: Path, problems: list[str]
-) -> dict[str, Any]:
-    """Return the values of the keys that are right, and add what is wrong with the others to ``problems``."""
-
-    def locate(wanted: type, value: Any) -> Any:
-        if wanted is Path and isinstance(value, str):
-            return base / Path(value).expanduser()
-        raise ValueError("use a path in quotes")
-
-    def convert(value: Any, wanted: Any) -> Any:
-        try:
-            return msgspec.convert(value, wanted, dec_hook=locate)
-        except msgspec.ValidationError:
-            raise
-        except ValueError as error:  # Python refuses to write a number of thousands of digits
-            raise msgspec.ValidationError("the number is too long") from error
-
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-    problems.extend(f"{where}.{key}: unknown key{suggest(key, fields)}" for key in table if key not in fields)
-    values: dict[str, Any] = {}
-    for key, field in fields.items():
-        if key in table:
-            try:
-                values[field.name] = convert(table[key], field.type)
-            except (msgspec.ValidationError, RecursionError):
-                problems += _form().problems_of(table[key], field.type, f"{where}.{key}", convert)
-        elif field.required:
-            problems.append(_form().missing(field.type, f"{where}.{key}"))
-    return values
-
-
-def _form() -> Any:
-    """Import what finds words for a problem: where all is well, it costs no memory."""
-    from limpet.problems import form
-
-    return form
 
 
 def _heavier(pipeline: PipelineConfig) -> list[str]:
@@ -491,12 +423,12 @@ def _table(raw: Mapping[str, Any], where: str, problems: list[str]) -> SourceTab
         problems.append(_no_kind(where, raw, "serial"))
         return None
     problems += [
-        f"{where}.{key} is {_form().shown(value)}; use a whole number of at least 1"
+        f"{where}.{key} is {form().shown(value)}; use a whole number of at least 1"
         for key, value in bounds.items()
         if not _is_count(value)
     ]
     if silence is not None and not (_is_number(silence) and 0 <= silence < math.inf):
-        problems.append(f"{where}.silence is {_form().shown(silence)}; use seconds, or 0 for never")
+        problems.append(f"{where}.silence is {form().shown(silence)}; use seconds, or 0 for never")
         silence = None
     sound = {key: value for key, value in bounds.items() if _is_count(value)}
     return SourceTable(kind, options, silence=silence, **sound)
@@ -504,7 +436,7 @@ def _table(raw: Mapping[str, Any], where: str, problems: list[str]) -> SourceTab
 
 def _no_kind(where: str, table: Mapping[str, Any], example: str) -> str:
     """Return that a table does not say which plugin it is for."""
-    state = f"is {_form().shown(table['kind'])}" if "kind" in table else "is missing"
+    state = f"is {form().shown(table['kind'])}" if "kind" in table else "is missing"
     return f'{where}.kind {state}; it names the plugin, as kind = "{example}"'
 
 

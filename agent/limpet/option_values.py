@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from limpet.config import fill
 from limpet.errors import ConfigError
+from limpet.filling import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import poisoned
 
-from limpet.config import fill
+from limpet.filling import fill
 from limpet_convert import compare, data, project, sources
 from limpet_convert.converters import coreml
 from limpet_convert.data import Windows

@@ -16,9 +16,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from limpet import plugins
-from limpet.config import fill
 from limpet.contracts.data import Samples, SampleSpec, frame_samples
 from limpet.errors import ConfigError, ModelError, UnreadableError
+from limpet.filling import fill
 from limpet.inference.input_fit import narrow_samples
 from limpet.inference.resolving import resolve_transforms
 from limpet.inference.stages import Transforms

@@ -18,11 +18,11 @@ import msgspec
 import numpy as np
 
 from limpet import text_file
-from limpet.config import fill
 from limpet.contracts.data import TensorSpec, Window
 from limpet.contracts.stage import Spec
 from limpet.decoders import detect
 from limpet.errors import ConfigError
+from limpet.filling import fill
 from limpet.wording import suggest
 from limpet_convert.errors import ConvertError
 from limpet_convert.metrics import precision_recall_of

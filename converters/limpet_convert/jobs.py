@@ -45,8 +45,8 @@ def coreml(  # noqa: PLR0913, PLR0917 - a model, what is to be made of it, and d
     path: str, kind: str, options: dict[str, Any], base: str, table: dict[str, Any], samples: list[Any]
 ) -> str:
     """Make a Core ML package in the current folder and return its name."""
-    from limpet.config import fill
     from limpet.errors import ConfigError
+    from limpet.filling import fill
     from limpet_convert.converters import coreml as converter
 
     problems: list[str] = []

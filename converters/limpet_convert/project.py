@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Meta
 
 from limpet import config, plugins
-from limpet.config import fill
 from limpet.contracts.fields import Count, Positive, WindowSpec
 from limpet.errors import ConfigError
+from limpet.filling import fill
 from limpet.models.manifest import Limits, Name, Requires
 from limpet.problems.locate import in_file
 from limpet.wording import suggest

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limpet import plugins
-from limpet.config import fill
 from limpet.contracts.data import TensorSpec, fits
 from limpet.contracts.stage import Spec
 from limpet.errors import ConfigError
+from limpet.filling import fill
 from limpet.wording import suggest
 from limpet_convert import converters, foreign, packed
 from limpet_convert.errors import ConvertError, need

@@ -27,6 +27,7 @@ from limpet.contracts.fields import TensorInfo
 from limpet.device.cameras import cameras
 from limpet.device.machine import Machine
 from limpet.errors import ConfigError, SourceError
+from limpet.filling import fill
 from limpet.models.manifest import Manifest
 from limpet.sources import _recognition, serial
 from limpet.sources.framings import cobs
@@ -299,7 +300,7 @@ def test_a_port_that_cannot_be_opened_is_a_source_error(tmp_path: Path) -> None:
 
 
 def test_a_port_that_a_daemon_reads_is_left_alone(tmp_path: Path) -> None:
-    options = config.fill(serial.Config, {"port": str(tmp_path / "board"), "channels": ["a"]}, "s", tmp_path, [])
+    options = fill(serial.Config, {"port": str(tmp_path / "board"), "channels": ["a"]}, "s", tmp_path, [])
     assert options is not None
     with Board(tmp_path / "board") as board, serial.open(options, Counter()) as blocks:
         with pytest.raises(SourceError, match="board: is in use by another program"):
@@ -338,7 +339,7 @@ def test_any_text_comes_through_toml(text: str, number: float) -> None:
 def test_any_host_name_makes_an_identifier(name: str) -> None:
     tables = {"id": _new_config.identifier(name)}
     problems: list[str] = []
-    assert config.fill(config.Device, tables, "device", Path(), problems), problems
+    assert fill(config.Device, tables, "device", Path(), problems), problems
 
 
 def test_a_bare_tflite_model(tmp_path: Path) -> None:

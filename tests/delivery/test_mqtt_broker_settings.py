@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet import config
 from limpet.delivery.mqtt.broker_settings import BrokerEndpoint, check_files, endpoint, password
 from limpet.delivery.mqtt.settings import client_id
 from limpet.errors import ConfigError, TransportError
+from limpet.filling import fill
 from limpet.reporters import mqtt
 
 if TYPE_CHECKING:
@@ -74,14 +74,14 @@ def test_a_table_that_cannot_be_used_is_refused_with_the_reason(
     table: dict[str, Any], says: str, tmp_path: Path
 ) -> None:
     problems: list[str] = []
-    assert config.fill(mqtt.Config, table, "mqtt", tmp_path, problems) is None
+    assert fill(mqtt.Config, table, "mqtt", tmp_path, problems) is None
     assert says in problems[0]
 
 
 def test_paths_start_at_the_configuration_file(tmp_path: Path) -> None:
     table = {"url": "mqtts://b", "username": "u", "password_file": "secret", "ca_file": "/etc/ca.pem"}
     problems: list[str] = []
-    filled = config.fill(mqtt.Config, table, "mqtt", tmp_path, problems)
+    filled = fill(mqtt.Config, table, "mqtt", tmp_path, problems)
     assert filled
     assert (filled.password_file, str(filled.ca_file)) == (tmp_path / "secret", "/etc/ca.pem")
 

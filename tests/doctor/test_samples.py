@@ -16,6 +16,7 @@ from limpet import config
 from limpet.doctor import running_daemon, samples
 from limpet.doctor.installation import Installation
 from limpet.errors import LimpetError
+from limpet.filling import fill
 from limpet.sources import serial
 from support.microphone import NAME, Microphone
 from support.patients import only
@@ -104,7 +105,7 @@ def test_a_port_in_use_is_not_the_boards_fault(tmp_path: Path) -> None:
     found = installation(tmp_path)
     assert found.config is not None
     table = found.config.sources["node"]
-    options = config.fill(serial.Config, table.options, "sources.node", tmp_path, [])
+    options = fill(serial.Config, table.options, "sources.node", tmp_path, [])
     assert options is not None
     with Board(tmp_path / "node"), serial.open(options, Counter()):
         (finding,) = samples.samples(found)

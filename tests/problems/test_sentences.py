@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from limpet import config, plugins
+from limpet.filling import fill
 from limpet.problems.locate import locate
 
 GROUPS: tuple[plugins.Group, ...] = (
@@ -73,7 +74,7 @@ JARGON = (
 
 def problems(kind: Any, table: dict[str, Any]) -> list[str]:
     found: list[str] = []
-    config.fill(kind, table, "table", Path("/etc"), found)
+    fill(kind, table, "table", Path("/etc"), found)
     return found
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from limpet import config, plugins
+from limpet import plugins
+from limpet.filling import fill
 from support import reports
 from support.broker import free_port
 
@@ -26,7 +27,7 @@ REPORTERS = plugins.names("reporters")
 
 def settings(kind: str, directory: Path) -> Any:
     problems: list[str] = []
-    filled = config.fill(plugins.load("reporters", kind).Config, MINIMAL[kind], kind, directory, problems)
+    filled = fill(plugins.load("reporters", kind).Config, MINIMAL[kind], kind, directory, problems)
     assert not problems
     return filled
 

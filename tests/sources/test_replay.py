@@ -17,9 +17,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet import config
 from limpet.contracts.data import SampleSpec
 from limpet.errors import ConfigError
+from limpet.filling import fill
 from limpet.recordings import folder
 from limpet.sources import replay
 from recordings.test_folder import recording
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def configured(path: Path, **options: Any) -> replay.Config:
     problems: list[str] = []
-    filled = config.fill(replay.Config, {"path": path.name, **options}, "sources.r", path.parent, problems)
+    filled = fill(replay.Config, {"path": path.name, **options}, "sources.r", path.parent, problems)
     assert not problems
     assert filled is not None
     return filled

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from cobs import cobs as stuffing
 
-from limpet import config
 from limpet.contracts.data import SampleSpec
 from limpet.errors import ConfigError, SourceError
+from limpet.filling import fill
 from limpet.sources import serial
 from limpet.sources.framings import cobs
 from support.ptys import Board
@@ -42,7 +42,7 @@ def board(tmp_path: Path) -> Iterator[Board]:
 def configured(port: object, **options: Any) -> serial.Config:
     problems: list[str] = []
     table = {"port": str(port), "channels": ["a", "b"], **options}
-    filled = config.fill(serial.Config, table, "sources.node", Path(), problems)
+    filled = fill(serial.Config, table, "sources.node", Path(), problems)
     assert not problems
     assert filled is not None
     return filled
@@ -347,6 +347,6 @@ def test_describe_says_what_cannot_be_right(options: dict[str, Any], problem: st
 def test_tables_that_are_refused(options: dict[str, Any], problem: str) -> None:
     problems: list[str] = []
     table = {"port": "/dev/ttyUSB0", "channels": ["a", "b"], **options}
-    assert config.fill(serial.Config, table, "s", Path(), problems) is None
+    assert fill(serial.Config, table, "s", Path(), problems) is None
     assert len(problems) == 1
     assert problem in problems[0]

@@ -16,6 +16,7 @@ import pytest
 
 from limpet import config
 from limpet.deployment.assignments import sources_alone
+from limpet.filling import fill
 from limpet.inference.planning import plan_source
 from limpet.inference.reader import Expected, Reader
 from limpet.sources import _recognition, serial
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 def configured(port: object, **options: Any) -> serial.Config:
     problems: list[str] = []
     table = {"port": str(port), "channels": ["a", "b"], **options}
-    filled = config.fill(serial.Config, table, "sources.node", Path(), problems)
+    filled = fill(serial.Config, table, "sources.node", Path(), problems)
     assert filled is not None, problems
     return filled
 

@@ -15,6 +15,7 @@ from limpet.contracts.assignment import Assignment, Folders, SourceTable
 from limpet.delivery.mqtt import settings as mqtt_settings
 from limpet.device import directories
 from limpet.errors import ConfigError, SourceError
+from limpet.filling import fill
 from limpet.keyboard import Keyboard
 from limpet.option_values import count, names, positive
 from limpet.recorder import screen
@@ -215,7 +216,7 @@ def _mqtt(found: config.Config, labels: tuple[str, ...]) -> MqttLabels:
     if table is None or table.kind != "mqtt":
         raise ConfigError(["--mqtt: the configuration has no table [mqtt]"])
     problems: list[str] = []
-    settings = config.fill(mqtt_settings.Config, table.options, table.where, found.base, problems)
+    settings = fill(mqtt_settings.Config, table.options, table.where, found.base, problems)
     if settings is None:
         raise ConfigError(problems)
     if not settings.commands:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from limpet import config, plugins
+from limpet import plugins
 from limpet.config import ReporterTable
 from limpet.contracts.reporter import Reporter, ReporterContext
 from limpet.delivery.bus import Cursor
 from limpet.device import directories, state_files
 from limpet.errors import ConfigError, NoAccessError
+from limpet.filling import fill
 from limpet.wording import below
 
 if TYPE_CHECKING:
@@ -328,7 +329,7 @@ def _settings(wanted: Config) -> tuple[dict[str, _Settings], list[str]]:
         except ConfigError as error:
             problems += [f"{table.where}.kind: {problem}" for problem in error.problems]
             continue
-        options = config.fill(module.Config, table.options, table.where, wanted.base, problems)
+        options = fill(module.Config, table.options, table.where, wanted.base, problems)
         if options is not None:
             found[name] = _Settings(name, table, module, options)
     if not wanted.reporters:

@@ -8,7 +8,6 @@ from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet import config
 from limpet.delivery.mqtt import reasons
 from limpet.delivery.mqtt.broker_settings import check_files, endpoint, tls_context
 from limpet.delivery.mqtt.plain_client import log_in
@@ -17,6 +16,7 @@ from limpet.device import directories
 from limpet.doctor import certificate
 from limpet.doctor.finding import bad, ok, skip, warn
 from limpet.errors import ConfigError, TransportError
+from limpet.filling import fill
 
 if TYPE_CHECKING:
     import ssl
@@ -60,7 +60,7 @@ def _reporters(installation: Installation) -> list[_Reporter]:
         return found
     wanted = installation.config
     for name, table in wanted.reporters.items():
-        if table.kind == "mqtt" and (filled := config.fill(Config, table.options, table.where, wanted.base, [])):
+        if table.kind == "mqtt" and (filled := fill(Config, table.options, table.where, wanted.base, [])):
             found.append(_Reporter(table.where, filled, client_id(filled, wanted.device.id, name)))
     return found
 

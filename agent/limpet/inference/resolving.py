@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from limpet import plugins
-from limpet.config import fill
 from limpet.contracts import decoder, postprocess, runtime, transform
 from limpet.errors import ConfigError
+from limpet.filling import fill
 from limpet.wording import suggest
 
 if TYPE_CHECKING:

@@ -34,11 +34,11 @@ import serial
 from msgspec import Meta
 
 from limpet import plugins
-from limpet.config import fill
 from limpet.contracts.data import SampleSpec, empty_samples
 from limpet.contracts.fields import Positive
 from limpet.contracts.needs import Endpoint, Needs
 from limpet.errors import ConfigError, SourceError
+from limpet.filling import fill
 from limpet.sample_watch import LEAST, SampleWatch
 from limpet.sources import _recognition
 from limpet.sources._rows import Calibration, Continuity, Shaper

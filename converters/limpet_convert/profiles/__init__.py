@@ -11,9 +11,9 @@ import tomli_w
 from msgspec import Meta
 
 from limpet import config
-from limpet.config import fill
 from limpet.contracts.fields import Count, Positive
 from limpet.errors import ConfigError, ConfigFileError
+from limpet.filling import fill
 from limpet.problems.locate import locate
 from limpet.wording import suggest
 from limpet_convert import reference, tuning

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from limpet import plugins
-from limpet.config import fill
 from limpet.contracts.dialect import Exclusive, Publish, clear
 from limpet.contracts.messages import EventMessage, Message, PipelineRemoved, ResultMessage, SnapshotMessage
 from limpet.delivery.mqtt.outgoing import json_array
 from limpet.delivery.mqtt.topics import retained
 from limpet.errors import ConfigError, UnreadableError
+from limpet.filling import fill
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
