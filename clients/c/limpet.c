@@ -169,9 +169,23 @@ static int read_head(limpet *c) {
     return 1;
 }
 
-static int read_answer(limpet *c) {
-    int found = read_head(c);
-    if (found < 0) return found;
+/* Fail with the reason in the body, without its quotes and escapes. */
+static int refuse(limpet *c) {
+    char why[200];
+    size_t size = 0;
+    const char *at = limpet_json(c->body.data, "error");
+    if (at && *at == '"')
+        for (at++; *at && *at != '"' && size < sizeof why - 1; at++) {
+            if (*at == '\\' && at[1]) at++;
+            why[size++] = *at;
+        }
+    why[size] = 0;
+    return fail(c, LIMPET_REFUSED, "Limpet answered %d: %s", c->status, why);
+}
+
+/* Read the body of an answer whose head was read. */
+static int read_body(limpet *c) {
+    int found;
     append(&c->body, "", 0);
     if (c->chunked)
         while ((found = take_chunk(c, now_ms() + PATIENCE)) == 1) continue;
@@ -179,11 +193,13 @@ static int read_answer(limpet *c) {
     else found = take(c, c->length);
     if (found == 0) return fail(c, LIMPET_FAILED, "Limpet's answer did not come in time");
     if (found > 0 && c->ends) close(c->fd), c->fd = -1;
-    if (found > 0 && c->status >= 400) {
-        const char *why = limpet_json(c->body.data, "error");
-        return fail(c, LIMPET_REFUSED, "Limpet answered %d: %.200s", c->status, why ? why : "");
-    }
+    if (found > 0 && c->status >= 400) return refuse(c);
     return found < 0 ? found : 0;
+}
+
+static int read_answer(limpet *c) {
+    int found = read_head(c);
+    return found < 0 ? found : read_body(c);
 }
 
 static int connect_again(limpet *c) {
@@ -380,7 +396,7 @@ int limpet_stream(limpet *c, const char *query) {
     snprintf(path, sizeof path, "/api/stream?%.480s", query);
     int done = begin(c, "GET", path, 0, "Accept: text/event-stream\r\n");
     if (done == 0) done = finish(c);
-    if (done == 0 && (done = read_head(c)) > 0) done = 0;
+    if (done == 0 && (done = read_head(c)) > 0) done = c->status >= 400 ? read_body(c) : 0;
     if (done == 0 && (c->status != 200 || !c->chunked))
         return fail(c, LIMPET_REFUSED, "Limpet answered %d to /api/stream?%.100s", c->status, query);
     c->streams = done == 0;

@@ -114,7 +114,10 @@ def test_a_connection_serves_many_requests(client: Client) -> None:
 def test_an_error_of_limpet_is_passed_on_and_the_connection_goes_on(client: Client) -> None:
     answer = client.get("/api/pipelines/other")
     assert (answer.code, answer.status, answer.body) == (REFUSED, 404, None)
-    assert "the pipelines are: motion" in answer.error
+    assert answer.error.startswith("Limpet answered 404: ")
+    assert answer.error.endswith("the pipelines are: motion")
+    assert client.stream("pipeline=other").error.endswith("the pipelines are: motion")
+    assert client.get("/v2/models/other").error.startswith('Limpet answered 404: model "other" does not exist')
     assert client.get("/api/device").code == 0
 
 
