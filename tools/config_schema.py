@@ -11,6 +11,7 @@ from msgspec import inspect as kinds
 from config_keys import Key, keys
 from limpet import config, plugins, tables
 from limpet.contracts.assignment import DelegateTable, SourceTable
+from limpet.contracts.fields import NAME_PATTERN
 from limpet.plugins import built_in
 from limpet_convert import project
 from limpet_convert.converters import coreml
@@ -176,7 +177,7 @@ def _by_kind(group: Group, more: Mapping[str, Any], shared: Mapping[str, Any] | 
 
 def _named(part: Any, text: str) -> Any:
     """Return the schema of a table of tables, by names that a person chooses."""
-    names = {"pattern": _pattern(config.NAME_PATTERN)}
+    names = {"pattern": _pattern(NAME_PATTERN)}
     return {"description": text, "type": "object", "propertyNames": names, "additionalProperties": part}
 
 

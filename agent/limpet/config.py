@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from limpet import text_file
 from limpet.contracts.assignment import DelegateTable, Folders, FoundModel, PipelineOptions, SourceTable
-from limpet.contracts.fields import Count, Positive, Share
+from limpet.contracts.fields import NAME_PATTERN, NAME_RULE, Count, Positive, Share
 from limpet.device import directories
 from limpet.errors import ConfigError, ConfigFileError, Problem
 from limpet.filling import S, fill, fill_partly, form, values_of
@@ -25,9 +25,7 @@ from limpet.wording import suggest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
-_NAME_RULE = 'letters, digits, ".", "_" and "-", at most 64 characters, the first one a letter or a digit'
-Identifier = Annotated[str, Meta(pattern=NAME_PATTERN, extra={"use": _NAME_RULE})]
+Identifier = Annotated[str, Meta(pattern=NAME_PATTERN, extra={"use": NAME_RULE})]
 """A word that may stand in an MQTT topic, a file name and a result's id."""
 
 _SYSTEM = Path("/etc/limpet/limpet.toml")
@@ -406,7 +404,7 @@ def _named(group: Mapping[str, Any], where: str, problems: list[str]) -> list[tu
         try:
             msgspec.convert(name, Identifier)
         except msgspec.ValidationError:
-            problems.append(f"{where}.{name}: use a name of {_NAME_RULE}")
+            problems.append(f"{where}.{name}: use a name of {NAME_RULE}")
             continue
         if isinstance(raw, dict):
             named.append((name, raw))

@@ -7,7 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.gateway.channels.spans import ALIGN, Span, Spans
+from limpet.gateway.channels.spans import Span, Spans
+from limpet.wire.guest_records import ALIGN
 
 SIZE = 1 << 12
 

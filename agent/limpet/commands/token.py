@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from limpet.contracts.fields import NAME_RULE
 from limpet.errors import UsageError
 from limpet.gateway.access import tokens
 
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Print the line for the file on the standard output, and the token on the standard error."""
     if not tokens.NAME.fullmatch(arguments.name):
-        raise UsageError(f'"{arguments.name}": {tokens.NAME_RULE}')
+        raise UsageError(f'"{arguments.name}": use {NAME_RULE}')
     secret, token = tokens.new(arguments.name)
     print(f"{token.name} {token.sha256}", flush=True)
     print(

@@ -7,6 +7,9 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
+NAME_RULE = 'letters, digits, ".", "_" and "-", at most 64 characters, the first one a letter or a digit'
+"""What can stand in an MQTT topic, a path, a file name and a result's id; and how to say so."""
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
 """Also no infinity: as nanoseconds it must fit into 64 bits."""
 Count = Annotated[int, Meta(ge=1, le=1 << 31)]

@@ -13,9 +13,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from limpet.errors import UnreadableError
-from limpet.gateway.access.credentials import TooManyWrongError, WrongTokenError
+from limpet.gateway.access.credentials import TooManyWrongError, WrongTokenError, bearer
 from limpet.gateway.access.grpc_peers import GrpcPeer
-from limpet.gateway.access.limits import Budget, Rates
+from limpet.gateway.access.limits import TOO_LARGE, TOO_MANY, Budget, Rates
 from limpet.gateway.access.rights import client_of, refusal
 from limpet.gateway.channels.model_channel import PATIENCE
 from limpet.gateway.errors import RequestError
@@ -62,7 +62,6 @@ LEAST_RATE = 1_000_000
 SMALL = 1 << 16
 """Bytes of an answer that may wait for its client as long as the client likes."""
 LARGEST_HEADERS = 1 << 14
-_BEARER = "bearer "
 _STATUS: dict[Cause, grpc.StatusCode] = {
     "invalid": grpc.StatusCode.INVALID_ARGUMENT,
     "denied": grpc.StatusCode.PERMISSION_DENIED,
@@ -182,7 +181,7 @@ class _Calls:
     ) -> None:
         """Answer a message, which counts as long as it is in memory."""
         if not self._budget.take(len(data)):
-            raise _RefusedError(grpc.StatusCode.UNAVAILABLE, "too many large requests at once")
+            raise _RefusedError(grpc.StatusCode.UNAVAILABLE, TOO_LARGE)
         try:
             caller = Caller(lambda: peer.uid, _remaining(context))
             answer = await method.answer(_decoded(method, data), caller)
@@ -200,7 +199,7 @@ class _Calls:
 
     def _count(self, peer: GrpcPeer) -> None:
         if not self._rates.allows(peer.key, monotonic()):
-            raise _RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many requests; send fewer a second")
+            raise _RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY)
 
     def _token(self, peer: GrpcPeer, context: grpc.aio.ServicerContext) -> str:
         """Return whose token a call has. Empty if it has none."""
@@ -208,14 +207,15 @@ class _Calls:
         if not self._credentials.protected or not shown:
             return ""
         text = shown[0]
-        if len(shown) > 1 or not isinstance(text, str) or text[: len(_BEARER)].lower() != _BEARER:
+        token = bearer(text) if len(shown) == 1 and isinstance(text, str) else None
+        if token is None:
             raise _RefusedError(grpc.StatusCode.UNAUTHENTICATED, "send one authorization: Bearer TOKEN")
         try:
-            return self._credentials.of_token(peer, text[len(_BEARER) :].strip())
+            return self._credentials.of_token(peer, token)
         except TooManyWrongError as error:
-            raise _RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many wrong tokens") from error
+            raise _RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)) from error
         except WrongTokenError as error:
-            raise _RefusedError(grpc.StatusCode.UNAUTHENTICATED, "this token is not valid") from error
+            raise _RefusedError(grpc.StatusCode.UNAUTHENTICATED, str(error)) from error
 
     async def _read(self, context: grpc.aio.ServicerContext) -> Any:
         """Return the message, or ``EOF``. A slow client does not keep others from being read for long."""

@@ -1,4 +1,4 @@
-"""The page at ``/``, its files below ``/static/``, and what the page may do: ``/api/session``."""
+"""The page at ``/``, and its files below ``/static/``."""
 
 from __future__ import annotations
 

@@ -15,8 +15,9 @@ import numpy as np
 from limpet.errors import LimpetError, ModelError
 from limpet.inference.served_rows import SIZE, Rows
 from limpet.untrusted import reading
+from limpet.wire import guest_records
 from limpet.wire.border import cleaned
-from limpet.wire.guest_records import MOST_DIMENSIONS, MOST_TENSORS, Inferred, Placed, Serving, TensorFacts
+from limpet.wire.guest_records import ALIGN, MOST_DIMENSIONS, MOST_TENSORS, Inferred, Placed, Serving, TensorFacts
 
 if TYPE_CHECKING:
     import mmap
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
     from limpet.contracts.runtime import Model, Storing
     from limpet.wire.guest_socket import Wanted
 
-REAL = np.dtype("<f4")
-ALIGN = 64
-"""Bytes on which outputs are aligned."""
+REAL = np.dtype(guest_records.REAL)
 MOST_ROWS = 64
 """Windows in one request, for a model whose batch is open."""
 _KINDS = "biuf"

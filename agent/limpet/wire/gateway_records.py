@@ -12,6 +12,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from limpet.contracts.fields import NAME_PATTERN
 from limpet.contracts.messages import DeviceHealth, ModelReported, Origin, PipelineHealth
 from limpet.tables import ApiTable
 from limpet.wire.records import Text
@@ -22,7 +23,7 @@ LARGEST_TO_GATEWAY = 1 << 24
 MOST_RECENT = 100
 """Results of a pipeline that are kept for those who come later."""
 Number = Annotated[int, Meta(ge=1, le=1 << 53)]
-Name = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+Name = Annotated[str, Meta(max_length=64, pattern=NAME_PATTERN)]
 Version = Annotated[int, Meta(ge=0, le=1 << 31)]
 
 # --- from the supervisor

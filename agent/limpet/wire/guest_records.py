@@ -23,6 +23,10 @@ MOST_WAITING = 64
 """Requests that may wait for one model. More are answered at once, as busy."""
 LARGEST_MEMORY = 1 << 28
 """Bytes of the memory that the two share."""
+ALIGN = 64
+"""Bytes on which tensors are aligned in the memory."""
+REAL = "<f4"
+"""How real values of a quantized tensor are stored."""
 DType = Annotated[str, Meta(pattern=r"^[<|][biufS][0-9]{1,2}\Z")]
 """As numpy writes it, such as ``<f4``, ``|i1`` or ``|b1``."""
 Dimension = Annotated[int, Meta(ge=-1, le=(1 << 31) - 1)]
@@ -33,7 +37,7 @@ class TensorFacts(msgspec.Struct):
     """An input or an output as the model has it. -1 in ``shape``: any size.
 
     A quantized tensor has ``scale`` and ``zero_point``: real = scale * (quantized - zero_point). It is taken and
-    given as it is, or as real values in ``<f4``.
+    given as it is, or as real values in ``REAL``.
     """
 
     name: Text

@@ -21,7 +21,7 @@ _WRONG_PER_SECOND, _WRONG_AT_ONCE = 0.2, 10
 
 
 class WrongTokenError(Exception):
-    """A client showed a token that is not valid."""
+    """A client showed a token that is not valid. The text says so to the client."""
 
 
 class TooManyWrongError(WrongTokenError):
@@ -46,9 +46,9 @@ class Credentials:
         """Return whose token or session a request has. Empty if it has none. ``WrongTokenError``."""
         if not self.protected or connection.transport == "unix":
             return ""
-        shown = headers.get("authorization", "")
-        if shown[: len(_BEARER)].lower() == _BEARER:
-            return self.of_token(connection, shown[len(_BEARER) :].strip())
+        token = bearer(headers.get("authorization", ""))
+        if token is not None:
+            return self.of_token(connection, token)
         secret = cookie(headers.get("cookie", ""))
         return self._sessions.name_of(secret, monotonic()) if secret else ""
 
@@ -58,8 +58,8 @@ class Credentials:
         if name:
             return name
         if not self._wrong.allows(connection.key, monotonic()):
-            raise TooManyWrongError
-        raise WrongTokenError
+            raise TooManyWrongError("too many wrong tokens")
+        raise WrongTokenError("this token is not valid")
 
     def log_in(self, connection: Peer, secret: str) -> str:
         """Begin a session with a token. Return the secret of the session. ``WrongTokenError``."""
@@ -69,6 +69,11 @@ class Credentials:
         """End the session of a request, if it has one."""
         if secret := cookie(headers.get("cookie", "")):
             self._sessions.end(secret)
+
+
+def bearer(header: str) -> str | None:
+    """Return the token in a header ``Authorization``. ``None`` if it has none."""
+    return header[len(_BEARER) :].strip() if header[: len(_BEARER)].lower() == _BEARER else None
 
 
 def cookie(header: str) -> str:

@@ -6,6 +6,9 @@ from collections import OrderedDict
 
 from limpet.bucket import Bucket
 
+TOO_MANY = "too many requests; send fewer a second"
+TOO_LARGE = "too many large requests at once"
+"""Why a request is refused that ``Rates`` or ``Budget`` does not allow."""
 MOST_CLIENTS = 1024
 """Clients whose rates are remembered. The one that was seen last longest ago is forgotten."""
 

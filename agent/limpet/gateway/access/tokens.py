@@ -8,6 +8,7 @@ import re
 import secrets
 from typing import NamedTuple
 
+from limpet.contracts.fields import NAME_PATTERN
 from limpet.errors import UnreadableError
 
 MOST = 256
@@ -15,8 +16,7 @@ LARGEST_FILE = 1 << 16
 """Bytes of a file of tokens."""
 LONGEST_TOKEN = 128
 _BYTES = 32
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-NAME_RULE = 'use letters, digits, ".", "_" and "-", at most 64 characters'
+NAME = re.compile(NAME_PATTERN)
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 

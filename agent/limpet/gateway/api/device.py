@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from limpet.contracts.api import PipelineView
+from limpet.contracts.fields import NAME_PATTERN
 from limpet.gateway.http.json_answers import answer, query
 from limpet.wire.gateway_records import (
     MOST_RECENT,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from limpet.gateway.link import SupervisorLink
 
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(NAME_PATTERN)
 
 
 class LastQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,11 +50,11 @@ def routes(context: Context) -> list[BaseRoute]:
 
     async def device(request: Request) -> Response:
         query(request.query_params, NoQuery)
-        return answer((await _figures(supervisor)).device)
+        return answer((await supervisor.figures()).device)
 
     async def pipelines(request: Request) -> Response:
         query(request.query_params, NoQuery)
-        return answer(views(await _figures(supervisor)))
+        return answer(views(await supervisor.figures()))
 
     async def pipeline(request: Request) -> Response:
         query(request.query_params, NoQuery)
@@ -88,10 +89,6 @@ def views(figures: Figures) -> list[PipelineView]:
     return [PipelineView(health=health, model=models.get(health.pipeline)) for health in figures.pipelines]
 
 
-async def _figures(supervisor: SupervisorLink) -> Figures:
-    return await supervisor.figures()
-
-
 def _name(request: Request) -> str:
     """Return the pipeline that a path names, if it can be one: the supervisor takes no other names."""
     name: str = request.path_params["pipeline"]
@@ -103,7 +100,7 @@ def _name(request: Request) -> str:
 async def _view(supervisor: SupervisorLink, request: Request) -> PipelineView:
     """Return the pipeline that a path names."""
     wanted = request.path_params["pipeline"]
-    found = views(await _figures(supervisor))
+    found = views(await supervisor.figures())
     for view in found:
         if view.health.pipeline == wanted:
             return view

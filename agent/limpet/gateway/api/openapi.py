@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from limpet import __version__
 from limpet.contracts.api import Refused, StreamMessage, StreamMissed
+from limpet.contracts.fields import NAME_PATTERN
 from limpet.gateway.api.device import NoQuery
 from limpet.gateway.api.operations import JSON, Media, Operation, operations
 from limpet.gateway.http.json_answers import query
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from limpet.gateway.context import Context
 
 _VARIABLE = re.compile(r"\{(\w+)\}")
-_NAME = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
+_NAME = {"type": "string", "pattern": NAME_PATTERN.replace(r"\Z", "$")}
 """What pipelines, models and regions are called."""
 _PATH = {"version": {"type": "string", "pattern": "^[0-9]{1,10}$"}}
 

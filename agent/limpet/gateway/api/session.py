@@ -52,9 +52,9 @@ def routes(context: Context) -> list[BaseRoute]:
         try:
             secret = credentials.log_in(client.connection, token)
         except TooManyWrongError as error:
-            raise HTTPException(429, "too many wrong tokens", {"Retry-After": "10"}) from error
+            raise HTTPException(429, str(error), {"Retry-After": "10"}) from error
         except WrongTokenError as error:
-            raise HTTPException(403, "this token is not valid") from error
+            raise HTTPException(403, str(error)) from error
         response = Response(status_code=204)
         response.set_cookie(
             COOKIE,

@@ -23,6 +23,7 @@ from limpet.wire.channel import Channel
 from limpet.wire.guest_records import (
     LARGEST,
     MOST_WAITING,
+    REAL,
     Attach,
     FromGuest,
     Infer,
@@ -43,8 +44,6 @@ PATIENCE = 60.0
 """Seconds to wait for outputs."""
 LEAVING = 0.1
 """Seconds in which a process that had no time for a request ends its channel, if it is about to."""
-REAL = "<f4"
-"""How real values of a quantized tensor are stored."""
 MOST_UNSENT = 4 * LARGEST
 """Bytes that may wait for a process that does not read."""
 

@@ -9,13 +9,13 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from limpet.gateway.channels.model_channel import REAL, ModelChannel, attached, item_size
-from limpet.gateway.channels.spans import ALIGN, aligned
+from limpet.gateway.channels.model_channel import ModelChannel, attached, item_size
+from limpet.gateway.channels.spans import aligned
 from limpet.gateway.errors import RequestError
 from limpet.wire.border import cleaned
 from limpet.wire.gateway_records import Done, GetModels, Load, NotFound, Opened, OpenModel, Unload
 from limpet.wire.gateway_records import Models as Answered
-from limpet.wire.guest_records import LARGEST_MEMORY, MOST_WAITING
+from limpet.wire.guest_records import ALIGN, LARGEST_MEMORY, MOST_WAITING, REAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-ALIGN = 64
-"""Bytes on which every tensor is aligned."""
+from limpet.wire.guest_records import ALIGN
 
 
 def aligned(size: int) -> int:

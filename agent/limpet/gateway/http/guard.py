@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from limpet.contracts.api import Refused
 from limpet.gateway.access.credentials import TooManyWrongError, WrongTokenError
 from limpet.gateway.access.hosts import is_foreign, is_ours, without_port
-from limpet.gateway.access.limits import Budget, Rates
+from limpet.gateway.access.limits import TOO_LARGE, TOO_MANY, Budget, Rates
 from limpet.gateway.access.rights import client_of, refusal
 from limpet.gateway.http.accepted import CONNECTION
 
@@ -87,7 +87,7 @@ class Guard:
         """Return the headers of a request that may pass, and put its client into the scope. ``RefusedError``."""
         connection: Connection = scope["state"][CONNECTION]
         if not self._rates.allows(connection.key, monotonic()):
-            raise RefusedError(429, "too many requests; send fewer a second", {"retry-after": "1"})
+            raise RefusedError(429, TOO_MANY, {"retry-after": "1"})
         headers = _unique(scope["headers"])
         path: str = scope["path"]
         if not path.isprintable():
@@ -113,9 +113,9 @@ class Guard:
         try:
             return self._credentials.of_headers(connection, headers)
         except TooManyWrongError as error:
-            raise RefusedError(429, "too many wrong tokens", {"retry-after": "10"}) from error
+            raise RefusedError(429, str(error), {"retry-after": "10"}) from error
         except WrongTokenError as error:
-            raise RefusedError(401, "this token is not valid", _CHALLENGE) from error
+            raise RefusedError(401, str(error), _CHALLENGE) from error
 
 
 def _unique(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -159,7 +159,7 @@ class _Body:
         if self._size + size > self._most:
             raise RefusedError(413, f"the body is too large; `request_bytes` is {self._most}")
         if not self._budget.take(size):
-            raise RefusedError(503, "too many large requests at once", {"retry-after": "1"})
+            raise RefusedError(503, TOO_LARGE, {"retry-after": "1"})
         self._size += size
 
     def forget(self) -> None:

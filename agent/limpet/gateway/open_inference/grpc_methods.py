@@ -101,11 +101,8 @@ class Methods:
         name, version = _which(message)
         found = configuration(name, *await self._protocol.describe(name, version))
         tensors = {
-            kind: [
-                {"name": one.name, "data_type": _data_type(one.data_type), "dims": one.dims}
-                for one in getattr(found, kind)
-            ]
-            for kind in ("input", "output")
+            kind: [{"name": one.name, "data_type": _data_type(one.data_type), "dims": one.dims} for one in each]
+            for kind, each in (("input", found.input), ("output", found.output))
         }
         config = MESSAGES["ModelConfig"](
             name=found.name,
