@@ -411,7 +411,7 @@ int limpet_next(limpet *c, int milliseconds, const char **message) {
         char *end = strstr(c->body.data, "\n\n");
         if (end) {
             c->shown = (size_t)(end - c->body.data) + 2;
-            if (strncmp(c->body.data, "data: ", 6) != 0) continue; /* a comment keeps the connection alive */
+            if (strncmp(c->body.data, "data: ", 6) != 0) continue; /* a pulse keeps the connection alive */
             *end = 0, *message = c->body.data + 6;
             return 1;
         }

@@ -84,10 +84,10 @@ def test_streams_of_a_browser_end_with_its_session(tmp_path: Path) -> None:
             assert watched.code == 1008
 
 
-def test_a_quiet_stream_has_comments(tmp_path: Path) -> None:
+def test_a_quiet_stream_has_pulses(tmp_path: Path) -> None:
     with api_daemon(tmp_path) as served, socket.create_connection(("127.0.0.1", served.port), 40) as client:
         client.sendall(b"GET /api/stream?kind=status HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert any(line == b":\n" for line in client.makefile("rb"))
+        assert any(line == b"event: pulse\n" for line in client.makefile("rb"))
 
 
 def test_many_clients_get_the_same_results(tmp_path: Path) -> None:

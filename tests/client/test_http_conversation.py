@@ -98,7 +98,7 @@ def test_messages_come_once_their_line_is_complete() -> None:
     reader = subscribed(HEAD, chunk(data[:20]))
     assert reader.begun
     assert reader.take() is None
-    reader.feed(chunk(data[20:] + b":\n\n" + line({"missed": 7})))
+    reader.feed(chunk(data[20:] + b":\n\nevent: pulse\ndata:\n\n" + line({"missed": 7})))
     message = reader.take()
     assert message is not None
     assert reader.take() is None

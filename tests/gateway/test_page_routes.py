@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import resources
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,8 +72,17 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
 
 
 def test_all_files_that_the_page_names_are_there() -> None:
-    named = {name for text in OURS.values() for name in re.findall(r"\"/static/([^\"]+)\"", text)}
+    named = {
+        os.path.normpath(PurePath(file).parent / name)
+        for file, text in OURS.items()
+        for name in re.findall(r"from \"(\.[^\"]+)\"", text) + re.findall(r"\"static/([^\"]+)\"", text)
+    }
     assert named == set(FILES) - {"index.html"}
+
+
+def test_a_proxy_can_serve_the_page_below_a_path() -> None:
+    for text in OURS.values():
+        assert not re.search(r"[\"'`(]/(?:static|api|v2|metrics|openapi)", text)
 
 
 def test_the_page_works_under_its_content_security_policy() -> None:

@@ -132,8 +132,8 @@ class Reader(Generic[M]):
     def _read_lines(self) -> None:
         *lines, self._buffer = self._buffer.split(b"\n")
         for line in lines:
-            if line.startswith(_DATA):
-                self._read_message(bytes(line[len(_DATA) :]))
+            if line.startswith(_DATA) and (message := bytes(line[len(_DATA) :]).strip()):
+                self._read_message(message)
 
     def _read_message(self, data: bytes) -> None:
         with reading("a message of the daemon"):

@@ -2,6 +2,7 @@
 
 import { strict as assert } from "node:assert";
 import { readFileSync } from "node:fs";
+import { createServer, request as httpRequest } from "node:http";
 import { createRequire } from "node:module";
 
 const [url, folder] = process.argv.slice(2);
@@ -79,8 +80,8 @@ function colours(canvas) {
   });
 }
 
-async function until(condition, what) {
-  const end = Date.now() + PATIENCE;
+async function until(condition, what, patience = PATIENCE) {
+  const end = Date.now() + patience;
   while (!(await condition())) {
     assert.ok(Date.now() < end, `waited in vain: ${what}`);
     await new Promise((resolve) => { setTimeout(resolve, 100); });
@@ -449,6 +450,65 @@ const OUTPUTS = [
   [{ tensors: [{ name: "out", shape: [1, 3], dtype: "float32", values: [1, 2, 3] }] }, "out [1 × 3]"],
   [{ mine: [1, 2] }, '{"mine":[1,2]}'],
 ];
+
+check("opens no stream in a tab that nobody sees, until somebody does", async () => {
+  const asked = [];
+  const page = await open(DESKTOP, {
+    prepare: async (fresh) => {
+      fresh.on("request", (request) => { if (request.url().includes("/api/stream")) asked.push(request.url()); });
+      await fresh.addInitScript(() => {
+        window.isHidden = true;
+        Object.defineProperty(document, "hidden", { get: () => window.isHidden });
+      });
+    },
+  });
+  await page.locator(".card").nth(3).waitFor();
+  assert.deepEqual(asked, []);
+  await page.evaluate(() => {
+    window.isHidden = false;
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+  await page.locator(".top-right").getByText("live").waitFor();
+  await closed(page);
+});
+
+/** A proxy in front of the device, below the path /press/. Its connections can be made silent, as by a sleep. */
+async function proxy() {
+  const { hostname, port } = new URL(url);
+  const sockets = new Set();
+  const server = createServer((from, to) => {
+    const headers = { ...from.headers };
+    const ask = httpRequest({ hostname, port, method: from.method, path: from.url.replace(/^\/press/, ""), headers: { ...headers, host: `${hostname}:${port}`, ...(headers.origin && { origin: url }) } }, (answer) => {
+      to.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(to);
+      if (from.url.includes("/api/stream")) sockets.add(answer);
+    });
+    ask.on("error", () => to.destroy());
+    to.on("close", () => ask.destroy());
+    from.pipe(ask);
+  });
+  await new Promise((resolve) => { server.listen(0, "127.0.0.1", resolve); });
+  return { at: `http://127.0.0.1:${server.address().port}/press/`, silence: () => sockets.forEach((one) => { one.unpipe(); one.resume(); }), streams: sockets, end: () => { server.close(); server.closeAllConnections(); } };
+}
+
+check("works below a path of a proxy, and leaves a connection that went silent", async () => {
+  const between = await proxy();
+  const context = await browser.newContext(DESKTOP);
+  assert.equal((await context.request.post(`${between.at}api/login`, { data: { token } })).status(), 204);
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  await page.goto(between.at);
+  await page.locator(".top-right").getByText("live").waitFor();
+  await page.evaluate(() => { location.hash = "#/pipelines/anomaly"; });
+  await page.locator(".latency tbody tr").first().waitFor();
+  assert.equal(between.streams.size, 1);
+  between.silence();
+  await until(() => between.streams.size === 2, "a new connection", 2 * PATIENCE);
+  const before = await inAll(page);
+  await until(async () => (await inAll(page)) > before, "a result");
+  await closed(page);
+  between.end();
+});
 
 check("connects again after the gateway ended, and goes on", async () => {
   const page = await open(DESKTOP, { quiet: true });

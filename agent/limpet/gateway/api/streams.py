@@ -36,15 +36,16 @@ if TYPE_CHECKING:
     from limpet.gateway.feed import Item
 
 PULSE = 10.0
-"""Seconds without a message after which a comment is sent, so that no proxy takes the stream for dead.
+"""Seconds without a message after which an event ``pulse`` is sent, so that no proxy takes the stream for dead.
 
-So often it is also looked whether the client's session still exists.
+A browser shows it to a page, but no comment: so the page notices a dead connection. So often it is also looked
+whether the client's session still exists.
 """
 UNASKED: frozenset[str] = frozenset({"log"})
 """Kinds that only those get who ask for them, and who may."""
 POLICY = 1008
 """Code with which a WebSocket is closed whose client sends something, or whose session ended. See RFC 6455."""
-_COMMENT = b":\n\n"
+_PULSE = b"event: pulse\ndata:\n\n"
 
 
 class StreamQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -127,7 +128,7 @@ async def _events(batches: AsyncGenerator[list[Item], None]) -> AsyncIterator[by
     """Yield server-sent events until the client's session ends."""
     async with aclosing(batches):
         async for items in batches:
-            yield b"".join(b"data: %b\n\n" % item.line for item in items) or _COMMENT
+            yield b"".join(b"data: %b\n\n" % item.line for item in items) or _PULSE
 
 
 class _EventStream(StreamingResponse):

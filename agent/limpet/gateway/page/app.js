@@ -1,18 +1,18 @@
 // The page: one state, one stream, and views by the part of the address after "#".
 
-import { render } from "/static/vendor/preact.js";
-import { useEffect, useRef, useState } from "/static/vendor/hooks.js";
-import { Refused, Stream, post, request } from "/static/feed.js";
-import { Guarded, html } from "/static/parts.js";
-import { State } from "/static/state.js";
-import { count, list, text } from "/static/words.js";
-import { DeviceView } from "/static/views/device.js";
-import { EventsView } from "/static/views/events.js";
-import { LogView } from "/static/views/log.js";
-import { Login } from "/static/views/login.js";
-import { Models } from "/static/views/models.js";
-import { Overview } from "/static/views/overview.js";
-import { PipelineView } from "/static/views/pipeline.js";
+import { render } from "./vendor/preact.js";
+import { useEffect, useRef, useState } from "./vendor/hooks.js";
+import { Refused, Stream, post, request } from "./feed.js";
+import { Guarded, html } from "./parts.js";
+import { State } from "./state.js";
+import { count, list, text } from "./words.js";
+import { DeviceView } from "./views/device.js";
+import { EventsView } from "./views/events.js";
+import { LogView } from "./views/log.js";
+import { Login } from "./views/login.js";
+import { Models } from "./views/models.js";
+import { Overview } from "./views/overview.js";
+import { PipelineView } from "./views/pipeline.js";
 
 const DRAWN_EVERY = 250;
 const DEVICE_EVERY = 5000;
@@ -50,7 +50,7 @@ async function begin() {
   stream?.close();
   stream = null;
   try {
-    page.session = await request("/api/session");
+    page.session = await request("api/session");
     if (!page.session.view) {
       locked(page.session.reason);
       return;
@@ -84,17 +84,17 @@ async function begin() {
 
 /** Ask again: the device did not answer when the page was opened. */
 async function askSession() {
-  page.session = await request("/api/session").catch(() => null);
+  page.session = await request("api/session").catch(() => null);
   changed();
 }
 
 /** Get what happened before the page was opened: curves and lists are not empty then. */
 async function lookBack() {
-  state.takeDevice(await request("/api/device"));
-  for (const event of list(await request("/api/events?last=100").catch(() => []))) state.take("event", event, now());
+  state.takeDevice(await request("api/device"));
+  for (const event of list(await request("api/events?last=100").catch(() => []))) state.take("event", event, now());
   page.eventCount = state.eventCount;
   await Promise.all([...state.pipelines.keys()].slice(0, MOST_FETCHED).map(async (name) => {
-    const results = await request(`/api/pipelines/${encodeURIComponent(name)}/results?last=100`).catch(() => []);
+    const results = await request(`api/pipelines/${encodeURIComponent(name)}/results?last=100`).catch(() => []);
     state.take(`result/${name}`, list(results), now());
   }));
   changed();
@@ -121,7 +121,7 @@ function refused(error) {
 async function lookAtDevice() {
   if (document.hidden || page.stream !== "live") return;
   try {
-    state.takeDevice(await request("/api/device"));
+    state.takeDevice(await request("api/device"));
     changed();
   } catch (error) {
     if (error.status === 401) refused(error);
@@ -129,13 +129,13 @@ async function lookAtDevice() {
 }
 
 async function login(token) {
-  await post("/api/login", { token });
+  await post("api/login", { token });
   if (location.hash === "#/login") location.hash = "#/";
   await begin();
 }
 
 async function logout() {
-  await post("/api/logout", {}).catch(() => {});
+  await post("api/logout", {}).catch(() => {});
   location.reload();
 }
 
@@ -223,7 +223,7 @@ function App() {
   return html`
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.focus(); }}>Skip to the content</a>
     <header class="top">
-      <a class="mark" href="#/" ><img src="/static/icon.svg" alt="" width="26" height="26" /><b>${device || "Limpet"}</b><span class="out-of-sight">, overview</span></a>
+      <a class="mark" href="#/" ><img src="static/icon.svg" alt="" width="26" height="26" /><b>${device || "Limpet"}</b><span class="out-of-sight">, overview</span></a>
       ${!closed && html`<nav aria-label="Views">${VIEWS.map(([path, name]) => html`<a key=${path} href=${`#/${path}`} aria-current=${path === at.view || (path === "" && at.view === "pipelines") ? (path === at.view ? "page" : "true") : null}>${name}</a>`)}</nav>`}
       <div class="top-right">
         <span class=${`badge ${kind}`} title=${page.reason}>${word}</span>
@@ -237,7 +237,7 @@ function App() {
       <span>Limpet ${text(state.device?.version ?? page.session?.version, 40)}</span>
       ${state.missed > 0 && html`<span>${count(state.missed)} messages were left out for this browser</span>`}
       ${state.strange > 0 && html`<span>${count(state.strange)} messages could not be shown</span>`}
-      <a href="/openapi.json">API</a><a href="/metrics">Metrics</a>
+      <a href="openapi.json">API</a><a href="metrics">Metrics</a>
     </footer>
     <p class="out-of-sight" role="status" aria-live="polite">${page.said}</p>`;
 }

@@ -1,9 +1,9 @@
 // Charts on a canvas: curves over the last minute. Their numbers are in a text beside it, for those who cannot see it.
 
-import { h } from "/static/vendor/preact.js";
-import { useLayoutEffect, useRef } from "/static/vendor/hooks.js";
-import { number, text } from "/static/words.js";
-import { SECONDS } from "/static/state.js";
+import { h } from "./vendor/preact.js";
+import { useLayoutEffect, useRef } from "./vendor/hooks.js";
+import { number, text } from "./words.js";
+import { SECONDS } from "./state.js";
 
 const COLOURS = 8;
 const LEFT = 44;

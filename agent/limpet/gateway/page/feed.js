@@ -1,9 +1,10 @@
 // The network: the stream of messages, requests, and whether this browser may do more than look.
 
-import { text } from "/static/words.js";
+import { text } from "./words.js";
 
 const HIDDEN_SECONDS = 30;
 const RETRY_SECONDS = 3;
+const SILENT_SECONDS = 30;
 
 /** A request that the device refused, or did not answer. `status` is 0 if there was no answer. */
 export class Refused extends Error {
@@ -34,19 +35,21 @@ export function post(path, value) {
 /**
  * A stream of the device's messages, for as long as the page can be seen. `take(topic, message)` gets each one,
  * `missed(count)` how many were left out, and `changed(state, reason)` says "live", "connecting" or "refused".
+ * A browser that slept, or changed its network, does not notice that a connection is dead. So silence ends it.
  */
 export class Stream {
   #kinds;
   #on;
   #source = null;
   #timer = 0;
+  #silence = 0;
   #closed = false;
 
   constructor(kinds, on) {
     this.#kinds = kinds;
     this.#on = on;
     document.addEventListener("visibilitychange", this.#seen);
-    this.#open();
+    if (!document.hidden) this.#open(); // a browser has six connections to a device, for all its tabs
   }
 
   close() {
@@ -66,6 +69,7 @@ export class Stream {
 
   #stop() {
     clearTimeout(this.#timer);
+    clearTimeout(this.#silence);
     this.#source?.close();
     this.#source = null;
   }
@@ -75,14 +79,25 @@ export class Stream {
     if (this.#closed) return;
     this.#on.changed("connecting", "");
     const query = new URLSearchParams(this.#kinds.map((kind) => ["kind", kind]));
-    const source = new EventSource(`/api/stream?${query}`);
+    const source = new EventSource(`api/stream?${query}`);
     this.#source = source;
-    source.onopen = () => this.#on.changed("live", "");
+    this.#heard();
+    source.onopen = () => {
+      this.#heard();
+      this.#on.changed("live", "");
+    };
     source.onerror = () => this.#failed(source);
     source.onmessage = this.#take;
+    source.addEventListener("pulse", () => this.#heard());
+  }
+
+  #heard() {
+    clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => this.#open(), SILENT_SECONDS * 1000);
   }
 
   #take = (event) => {
+    this.#heard();
     let found;
     try {
       found = JSON.parse(event.data);
@@ -98,7 +113,7 @@ export class Stream {
     this.#stop();
     let reason = "The device does not answer. Trying again.";
     try {
-      await request("/api/device");
+      await request("api/device");
       reason = "The stream ended. Trying again.";
     } catch (error) {
       reason = error.message;

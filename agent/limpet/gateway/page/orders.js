@@ -1,9 +1,9 @@
 // Buttons for the commands that this device takes. Each is confirmed where it interrupts something.
 
-import { useState } from "/static/vendor/hooks.js";
-import { post } from "/static/feed.js";
-import { Dialog, html } from "/static/parts.js";
-import { count, isNumber, isObject, list, number, text } from "/static/words.js";
+import { useState } from "./vendor/hooks.js";
+import { post } from "./feed.js";
+import { Dialog, html } from "./parts.js";
+import { count, isNumber, isObject, list, number, text } from "./words.js";
 
 const DONE_SECONDS = 8;
 
@@ -150,7 +150,7 @@ function OrderDialog({ name, pipeline, close, finish }) {
     setBusy(true);
     setProblem("");
     try {
-      const answer = await post(`/api/commands/${name}`, sent);
+      const answer = await post(`api/commands/${name}`, sent);
       if (answer?.ok === false) throw new Error(text(answer.error) || "The device did not do it.");
       if (order.keeps) setReply(answer);
       else {

@@ -1,10 +1,10 @@
 // The small parts that views are made of.
 
-import { h } from "/static/vendor/preact.js";
-import { useEffect, useErrorBoundary, useRef, useState } from "/static/vendor/hooks.js";
-import htm from "/static/vendor/htm.js";
-import { Chart, colour } from "/static/chart.js";
-import { clock, eventText, number, percent, plain, text } from "/static/words.js";
+import { h } from "./vendor/preact.js";
+import { useEffect, useErrorBoundary, useRef, useState } from "./vendor/hooks.js";
+import htm from "./vendor/htm.js";
+import { Chart, colour } from "./chart.js";
+import { clock, eventText, number, percent, plain, text } from "./words.js";
 
 export const html = htm.bind(h);
 
@@ -117,7 +117,7 @@ export function Picture({ pipeline, label, seconds }) {
 async function show(canvas, pipeline) {
   let answer;
   try {
-    answer = await fetch(`/api/pipelines/${encodeURIComponent(pipeline)}/picture.jpg`, { cache: "no-store" });
+    answer = await fetch(`api/pipelines/${encodeURIComponent(pipeline)}/picture.jpg`, { cache: "no-store" });
     if (!answer.ok) return text((await answer.json()).error).replace(/\.$/, "") || `status ${answer.status}`;
     const picture = await createImageBitmap(await answer.blob());
     canvas.width = picture.width;

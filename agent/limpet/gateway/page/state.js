@@ -1,6 +1,6 @@
 // What is known of the device: a message goes in, and changes what is shown. No DOM and no network here.
 
-import { describe, isNumber, isObject, list } from "/static/words.js";
+import { describe, isNumber, isObject, list } from "./words.js";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const MOST_NAMES = 256;

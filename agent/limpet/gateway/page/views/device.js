@@ -1,9 +1,9 @@
 // The device: figures, accelerators, outboxes, trust and the audit journal.
 
-import { Chart } from "/static/chart.js";
-import { DeviceOrders } from "/static/orders.js";
-import { Badge, Facts, Panel, html } from "/static/parts.js";
-import { clock, count, duration, entries, isNumber, isObject, list, megabytes, number, percent, plain, text } from "/static/words.js";
+import { Chart } from "../chart.js";
+import { DeviceOrders } from "../orders.js";
+import { Badge, Facts, Panel, html } from "../parts.js";
+import { clock, count, duration, entries, isNumber, isObject, list, megabytes, number, percent, plain, text } from "../words.js";
 
 /** Return what waits in each reporter's outbox. */
 export function outboxes(device) {

@@ -1,8 +1,8 @@
 // All events since the page was opened, and the last ones before.
 
-import { useState } from "/static/vendor/hooks.js";
-import { Events, html } from "/static/parts.js";
-import { eventText } from "/static/words.js";
+import { useState } from "../vendor/hooks.js";
+import { Events, html } from "../parts.js";
+import { eventText } from "../words.js";
 
 export function EventsView({ state }) {
   const [pipeline, setPipeline] = useState("");

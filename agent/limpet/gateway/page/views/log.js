@@ -1,9 +1,9 @@
 // The log of all processes, as it comes. Only those who may control the device see it.
 
-import { useEffect, useRef, useState } from "/static/vendor/hooks.js";
-import { Stream } from "/static/feed.js";
-import { html } from "/static/parts.js";
-import { clock, count, isNumber, isObject, text } from "/static/words.js";
+import { useEffect, useRef, useState } from "../vendor/hooks.js";
+import { Stream } from "../feed.js";
+import { html } from "../parts.js";
+import { clock, count, isNumber, isObject, text } from "../words.js";
 
 const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"];
 const RANK = { debug: 0, info: 1, warning: 2, error: 3, critical: 3 };

@@ -1,7 +1,7 @@
 // The token of a person, exchanged for a session of this browser.
 
-import { useState } from "/static/vendor/hooks.js";
-import { html } from "/static/parts.js";
+import { useState } from "../vendor/hooks.js";
+import { html } from "../parts.js";
 
 export function Login({ login, reason }) {
   const [token, setToken] = useState("");

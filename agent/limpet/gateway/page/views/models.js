@@ -1,9 +1,9 @@
 // Models: which version runs where, which ones clients can use, the proof of its delegate, and how far an update is.
 
-import { useEffect, useState } from "/static/vendor/hooks.js";
-import { post } from "/static/feed.js";
-import { Badge, Bar, Facts, Panel, html } from "/static/parts.js";
-import { clock, count, entries, isNumber, isObject, list, number, percent, plain, span, text } from "/static/words.js";
+import { useEffect, useState } from "../vendor/hooks.js";
+import { post } from "../feed.js";
+import { Badge, Bar, Facts, Panel, html } from "../parts.js";
+import { clock, count, entries, isNumber, isObject, list, number, percent, plain, span, text } from "../words.js";
 
 const LOOK_EVERY = 5000;
 const STAGES = ["downloading", "verifying", "staged", "admission", "shadow", "trial", "good"];
@@ -25,7 +25,7 @@ function Usable() {
   const [found, setFound] = useState(null);
   const [problem, setProblem] = useState("");
   useEffect(() => {
-    const look = () => post("/v2/repository/index", {}).then((models) => {
+    const look = () => post("v2/repository/index", {}).then((models) => {
       setFound(list(models).filter(isObject));
       setProblem("");
     }, (error) => setProblem(error.message));

@@ -1,9 +1,9 @@
 // All pipelines at a glance, and the device in one line of figures.
 
-import { Chart } from "/static/chart.js";
-import { Badge, Bars, Events, Figure, Guarded, Panel, Picture, html } from "/static/parts.js";
-import { count, drops, duration, isPicture, megabytes, number, percent, rate, span, text, total } from "/static/words.js";
-import { outboxes } from "/static/views/device.js";
+import { Chart } from "../chart.js";
+import { Badge, Bars, Events, Figure, Guarded, Panel, Picture, html } from "../parts.js";
+import { count, drops, duration, isPicture, megabytes, number, percent, rate, span, text, total } from "../words.js";
+import { outboxes } from "./device.js";
 
 export function Overview({ state, now }) {
   const pipelines = [...state.pipelines.values()].sort((a, b) => a.name.localeCompare(b.name));

@@ -1,10 +1,10 @@
 // One pipeline: its results, inputs, latency, drops, model and orders.
 
-import { Chart } from "/static/chart.js";
-import { PipelineOrders } from "/static/orders.js";
-import { Badge, Bar, Bars, Channels, Events, Facts, Legend, Panel, Picture, html } from "/static/parts.js";
-import { ModelFacts, Update } from "/static/views/models.js";
-import { clock, count, drops, isPicture, number, percent, plain, rate, sampleForm, span, text, total } from "/static/words.js";
+import { Chart } from "../chart.js";
+import { PipelineOrders } from "../orders.js";
+import { Badge, Bar, Bars, Channels, Events, Facts, Legend, Panel, Picture, html } from "../parts.js";
+import { ModelFacts, Update } from "./models.js";
+import { clock, count, drops, isPicture, number, percent, plain, rate, sampleForm, span, text, total } from "../words.js";
 
 export function PipelineView({ state, name, now, session }) {
   const pipeline = state.pipelines.get(name);
