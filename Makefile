@@ -125,9 +125,9 @@ consumers: .venv/.dev programs .venv-sparkplug/.installed .venv-homeassistant/.i
 
 # Clients that others wrote, beside a real daemon. Each file check_*.py is one part of the API.
 .PHONY: api
-api: .venv/.dev programs .venv-triton/.installed build/browser/.installed ## prove: have programs that others wrote use the local API; Python 3.11, npm, 1 GB
+api: .venv/.dev programs .venv-triton/.installed build/browser/.installed ## prove: use the local API with clients that others wrote, a browser and Prometheus, and attack it; Python 3.11, npm, 1 GB
 	@tools/need.sh prometheus=prometheus promtool=prometheus
-	@$(PYTHON) -m pytest -q tests/api/check_*.py
+	@$(PYTHON) tests/api/run.py
 
 .venv-triton/.installed: requirements/triton.txt
 	@echo "Installing Triton's client, schemathesis and OpenTelemetry's SDK into .venv-triton"

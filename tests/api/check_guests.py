@@ -120,7 +120,7 @@ def test_a_model_that_never_returns_ends_its_guest_alone(tmp_path: Path) -> None
         body = json.dumps({"inputs": [tensor]}).encode()
         answer = started.request("/v2/models/endless/infer", "POST", body, {"Content-Type": "application/json"})
         assert answer.status == STILL_TRIED, answer.body
-        assert "killed by SIGALRM" in started.daemon.log
+        wait_until(lambda: "killed by SIGALRM" in started.daemon.log)
         wait_until(lambda: started.request("/v2/models/endless/ready").status == 200)
         no_sample_is_lost(started)
 

@@ -116,10 +116,10 @@ class Reloads:
         if adoption.error is not None:
             self._refuse(adoption.error)
             return
-        log.info("configuration read again")
         self._updates.use(adoption.checking.config)
         self._planner.take_config(adoption.checking)
         self.taken()
+        log.info("configuration read again")
 
     def _refuse(self, error: Exception) -> None:
         if isinstance(error, ConfigError):
