@@ -18,6 +18,7 @@ from limpet.wire.gateway_records import (
     FromGateway,
     GetFigures,
     GetModels,
+    Listening,
     Opened,
     Picture,
     Ping,
@@ -146,6 +147,15 @@ def test_what_is_no_record_ends_the_gateway_alone(stand: Stand, data: bytes, rea
         stand.turn()
     assert reason in stand.lost[0]
     assert len(stand.lost) == 1
+
+
+def test_a_gateway_says_once_where_it_listens(stand: Stand) -> None:
+    for record in (Listening(["127.0.0.1:1"]), GetModels(1), *[Listening(["anywhere"])] * 200, GetModels(2)):
+        stand.gateway.send(record)
+    while not stand.lost:
+        stand.turn(0)
+    assert stand.lost == ["it said twice where it listens"]
+    assert stand.heard == [Listening(["127.0.0.1:1"]), GetModels(1)]
 
 
 def test_an_end_of_the_gateway_is_noticed(stand: Stand) -> None:

@@ -26,6 +26,7 @@ from limpet.wire.gateway_records import (
     GetModels,
     GetPicture,
     GetRecent,
+    Listening,
     Ping,
     Watch,
 )
@@ -82,6 +83,7 @@ class GatewayLine:
         self._next_ping = monotonic() + min(PING_EVERY, patience / 3)
         self._unanswered_since: float | None = None
         self._listening_for = selectors.EVENT_READ
+        self._has_said_where = False
         self._closed = False
         self._selector.register(self._channel, self._listening_for, self._turn)
 
@@ -160,7 +162,10 @@ class GatewayLine:
             self._points.spend(_POINTS.get(type(request), 1))
             if isinstance(request, Alive):
                 self._unanswered_since = None
+            elif isinstance(request, Listening) and self._has_said_where:
+                self._end("it said twice where it listens")  # Each would be an event of the device.
             else:
+                self._has_said_where |= isinstance(request, Listening)
                 self._hear(request)
 
     def _waits(self) -> bool:
