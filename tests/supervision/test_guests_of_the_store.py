@@ -239,6 +239,14 @@ def test_what_is_no_model_is_not_loaded(place: Place) -> None:
     assert "no version 7 of 'dense'" in place.load("dense", 7)
 
 
+def test_names_that_clients_invent_are_not_remembered(place: Place) -> None:
+    before = place.models().keys()
+    for n in range(4):
+        assert "no model" in place.load(f"invented-{n}")
+    assert "not a path" in place.load("invented.tflite")
+    assert place.models().keys() == before
+
+
 def test_models_are_not_loaded_for_clients_unless_the_configuration_says_so(place: Place) -> None:
     only = ApiTable(models=["named"])
     place.guests.use(msgspec.structs.replace(place.config, api=only))

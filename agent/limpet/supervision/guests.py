@@ -211,8 +211,9 @@ class Guests:
             answer("clients may not load models here: [api] has no `load = true`")
         elif self._is_too_much(self._loads):
             answer("models were loaded and unloaded too often; try again later")
+        elif problem := self._missing(text := _written(name, version)):
+            answer(problem)  # It is not remembered: clients may invent names.
         else:
-            text = _written(name, version)
             self._end(text, "it is loaded again")
             self._begin(text, answer)
 
@@ -241,6 +242,13 @@ class Guests:
         if answer is not None:
             guest.answers.append(answer)
         self._examine(guest)
+
+    def _missing(self, text: str) -> str:
+        """Return why the store has no such model, if so."""
+        assert self._config is not None
+        if store.is_path(text):
+            return "name a model of the store, not a path"
+        return cleaned(store.candidates(text, self._config.folders)[0].problem)
 
     def _survey(self, text: str) -> Survey:
         assert self._config is not None
