@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 LARGEST = 1 << 24
 """Bytes of a record from a process that is trusted, unless its reader says otherwise."""
-_CHUNK = 1 << 16
+CHUNK = 1 << 16
 """Bytes of one read. A larger buffer would be mapped and unmapped for each, as malloc does above 128 KiB."""
 _FDS = array.array("i").itemsize
 _CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
@@ -45,15 +45,19 @@ class Channel(Generic[R]):
     """One end of a socket pair. Sends any record, receives records of ``kind``.
 
     ``largest``: bytes of a record that is received. ``fds``: file descriptors that may wait in ``received_fds``.
+    ``chunk``: bytes that ``receive`` reads at once.
     """
 
-    def __init__(self, end: socket.socket, kind: Any, *, largest: int = LARGEST, fds: int = 0) -> None:
+    def __init__(
+        self, end: socket.socket, kind: Any, *, largest: int = LARGEST, fds: int = 0, chunk: int = CHUNK
+    ) -> None:
         self.socket = end
         self._encoder = msgspec.msgpack.Encoder(enc_hook=_encode_path)
         self._decoder = msgspec.msgpack.Decoder(kind, dec_hook=_decode_path)
         self._buffer = bytearray()
         self._largest = largest
         self._fds = fds
+        self._chunk = chunk
         self.received_fds: list[int] = []
         self.received_bytes = 0
         """Bytes received since the start."""
@@ -90,7 +94,7 @@ class Channel(Generic[R]):
         """
         try:
             data, ancillary, flags, _ = self.socket.recvmsg(
-                _CHUNK, socket.CMSG_SPACE(self._fds * _FDS) if self._fds else 0, _CLOSED_ON_EXEC
+                self._chunk, socket.CMSG_SPACE(self._fds * _FDS) if self._fds else 0, _CLOSED_ON_EXEC
             )
         except BlockingIOError:
             return iter(())

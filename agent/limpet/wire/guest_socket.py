@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
+CHUNK = 1 << 13
+"""Bytes that are read at once: more requests than may wait, and a flood takes little of the pipelines' time."""
+
 
 class Wanted(NamedTuple):
     """A request, the memory that it is about, and when it came, by ``perf_counter``."""
@@ -34,7 +37,7 @@ class GuestSocket:
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
-        self._channel: Channel[ToGuest] = Channel(end, ToGuest, largest=LARGEST, fds=1)
+        self._channel: Channel[ToGuest] = Channel(end, ToGuest, largest=LARGEST, fds=1, chunk=CHUNK)
         self._memory: mmap.mmap | None = None
         self._answers: list[bytes] = []
 

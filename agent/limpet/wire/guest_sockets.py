@@ -84,6 +84,8 @@ class GuestSockets:
     def __init__(self) -> None:
         self._guests: dict[int, _Guest] = {}
         self._poll = poll()
+        self.receiving = 0.0
+        """Seconds for which ``poll`` took what had come, since the start."""
 
     def __bool__(self) -> bool:
         """Whether there is any socket."""
@@ -126,11 +128,14 @@ class GuestSockets:
     def poll(self, longest: float | None) -> set[int]:
         """Take what has come, or comes within so many seconds (``None``: ever). Return what else can be read."""
         others = set()
-        for fd, _ in self._poll.poll(None if longest is None else longest * 1000):
+        ready = self._poll.poll(None if longest is None else longest * 1000)
+        begin = perf_counter()
+        for fd, _ in ready:
             if (guest := self._guests.get(fd)) is None:
                 others.add(fd)
             else:
                 self._receive(guest)
+        self.receiving += perf_counter() - begin
         return others
 
     def run(self, until: float, stop: Callable[[], object]) -> float:

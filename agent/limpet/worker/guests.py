@@ -47,6 +47,8 @@ class Guests:
         self._sockets = GuestSockets()
         self._arrived: deque[tuple[Pipeline | None, socket.socket]] = deque()
         self._next = 0.0
+        self._received = 0.0
+        """Seconds of receiving that were counted as time for requests."""
         self._wakeup: Wakeup | None = None
 
     @property
@@ -113,6 +115,8 @@ class Guests:
             if left <= 0 or len(self._mailbox):
                 break
             self._sockets.poll(0.0 if self._sockets.waiting else left)
+        used += self._sockets.receiving - self._received  # also since the last slice
+        self._received = self._sockets.receiving
         if used:
             self._next = perf_counter() + used * (1 / SHARE - 1)
 
