@@ -11,7 +11,7 @@ from limpet.contracts.messages import Origin
 from limpet.gateway.launch import spawn
 from limpet.tables import ApiTable
 from limpet.wire.channel import Channel
-from limpet.wire.gateway_records import Begin, FromGateway, Listening
+from limpet.wire.gateway_records import Alive, Begin, FromGateway, Listening, Ping
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,3 +54,28 @@ def test_a_port_that_another_program_has_and_a_missing_file_are_named(tmp_path: 
     )
     problem = said(ApiTable(listen=[], certificate=tmp_path / "c.pem", key=tmp_path / "c.key")).problem
     assert problem == f"api.certificate {tmp_path / 'c.pem'}: No such file or directory"
+
+
+def test_ctrl_c_in_the_daemons_terminal_leaves_it_to_the_daemon_to_end_the_gateway(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        pid = spawn(theirs)
+    channel: Channel[FromGateway] = Channel(ours, FromGateway)
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(pid, number)
+        channel.send(Begin(Origin("d", "b", "1"), ApiTable(listen=[]), tmp_path / "s", []))
+        while not (records := list(channel.receive())):
+            pass
+        assert isinstance(records[0], Listening)
+        assert records[0].addresses
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(pid, number)
+        channel.send(Ping())
+        while not (records := list(channel.receive())):
+            pass
+        assert isinstance(records[0], Alive)
+    finally:
+        channel.close()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)

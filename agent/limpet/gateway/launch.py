@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ _START = (
 )
 """As ``limpet.fork.command``: ``python -m`` would look for modules in the working directory first."""
 
+_FOR_THE_DAEMON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that a terminal sends to all of its processes. The daemon ends the gateway by SIGKILL."""
+
 
 def spawn(end: socket.socket) -> int:
     """Start the gateway with this end of the socket to it. Return its process id. ``OSError`` if that fails."""
@@ -23,4 +27,5 @@ def spawn(end: socket.socket) -> int:
         [sys.executable, "-c", _START, str(os.getpid()), str(end.fileno()), *filter(None, sys.path)],
         os.environ,
         file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+        setsigmask=_FOR_THE_DAEMON,
     )
