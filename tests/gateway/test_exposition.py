@@ -11,7 +11,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from limpet.gateway.metrics.exposition import OPEN_METRICS, TEXT, accepted, name_of, write
-from limpet.gateway.metrics.families import Durations, Family, Point, families
+from limpet.gateway.metrics.families import families
+from limpet.gateway.metrics.family import Durations, Family, Point
 from support.figures import figures
 
 if TYPE_CHECKING:

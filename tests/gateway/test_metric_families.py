@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet import histogram
-from limpet.gateway.metrics.families import BOUNDS, Durations, Family, Point, durations, families
+from limpet.gateway.metrics.families import families
+from limpet.gateway.metrics.family import BOUNDS, Durations, Family, Point, durations
 from limpet.gateway.metrics.inference import inference_families
 from support.figures import figures, served
 

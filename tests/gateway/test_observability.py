@@ -6,14 +6,17 @@ import json
 import re
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from limpet.gateway.metrics.exposition import name_of
-from limpet.gateway.metrics.families import Family, families
+from limpet.gateway.metrics.families import families
 from limpet.gateway.metrics.inference import inference_families
 from support.figures import figures, served
+
+if TYPE_CHECKING:
+    from limpet.gateway.metrics.family import Family
 
 FOLDER = Path(__file__).parents[2] / "packaging" / "observability"
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"

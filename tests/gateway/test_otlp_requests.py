@@ -11,7 +11,8 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_C
 
 from limpet.contracts.messages import Origin
 from limpet.gateway.metrics.exposition import OPEN_METRICS, write
-from limpet.gateway.metrics.families import BOUNDS, Family, Point, families
+from limpet.gateway.metrics.families import families
+from limpet.gateway.metrics.family import BOUNDS, Family, Point
 from limpet.gateway.otlp.requests import Machine, Period, metrics_request, resource, trace_request
 from limpet.wire.gateway_records import TracedWindow
 from support.collector import facts

@@ -12,12 +12,12 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.gateway.metrics.families import BOUNDS, Durations
+from limpet.gateway.metrics.family import BOUNDS, Durations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from limpet.gateway.metrics.families import Family
+    from limpet.gateway.metrics.family import Family
 
 _UNITS = {"s": "seconds", "By": "bytes", "Cel": "celsius", "1": "ratio", "": ""}
 _BOUNDS = (*(f'le="{bound!r}"' for bound in BOUNDS), 'le="+Inf"')

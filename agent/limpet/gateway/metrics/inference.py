@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limpet.gateway.metrics.families import Family, Point
+from limpet.gateway.metrics.family import Family, Point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -18,13 +18,13 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as metrics
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2 as traces
 
-from limpet.gateway.metrics.families import BOUNDS, Durations
+from limpet.gateway.metrics.family import BOUNDS, Durations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from limpet.contracts.messages import Origin
-    from limpet.gateway.metrics.families import Family, Point
+    from limpet.gateway.metrics.family import Family, Point
     from limpet.wire.gateway_records import TracedWindow
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm32", "armv6l": "arm32", "i686": "x86"}
