@@ -112,10 +112,17 @@ def _wrong_tokens(target: Target, attempt: Attempt) -> None:
     _served(target, attempt, unix=False)
 
 
+def _cookie(login: bytes) -> str:
+    """Return the cookie of an answer, as a browser sends it back."""
+    return login.partition(b"set-cookie: ")[2].partition(b";")[0].decode()
+
+
 def _token_elsewhere(target: Target, attempt: Attempt) -> None:
+    login = target.ask("/api/login", method="POST", body=json.dumps({"token": SECRET}).encode())
+    cookie = _cookie(login).partition("=")[0]
     answers = [
         target.ask(f"/api/device?token={SECRET}"),
-        target.ask("/api/device", f"Cookie: limpet-session={SECRET}"),
+        target.ask("/api/device", f"Cookie: {cookie}={SECRET}"),
         target.ask("/api/device", f"Authorization: Basic {SECRET}"),
         target.ask("/api/device", f"Authorization: {SECRET}"),
         target.ask("/api/device", "X-Forwarded-For: 127.0.0.1", "X-Real-IP: 127.0.0.1"),
@@ -153,8 +160,7 @@ def _rebinding(target: Target, attempt: Attempt) -> None:
 
 def _other_site(target: Target, attempt: Attempt) -> None:
     login = target.ask("/api/login", method="POST", body=json.dumps({"token": SECRET}).encode())
-    session = login.partition(b"limpet-session=")[2].partition(b";")[0].decode()
-    cookie = f"Cookie: limpet-session={session}"
+    cookie = f"Cookie: {_cookie(login)}"
     if status(target.ask("/api/device", cookie)) != 200:
         attempt.happened = "The session did not begin."
         return

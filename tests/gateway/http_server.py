@@ -151,7 +151,7 @@ def served(
     """Serve until the block ends."""
     tcp, unix = addresses.listen(f"127.0.0.1:{free_port()}"), addresses.listen_at_path(folder / "api.sock")
     limits = Limits(REQUEST_BYTES, rate, names_of("Press-07.example.com", ["further"]))
-    guard = Guard(application(), Credentials(tokens, protected=protected), limits)
+    guard = Guard(application(), Credentials(tokens, protected=protected, device="press-07"), limits)
     begun, end = threading.Event(), threading.Event()
 
     async def run() -> None:

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 
 import pytest
 
+from limpet.gateway.access import tokens
+from limpet.gateway.access.credentials import Credentials
 from limpet.gateway.access.rights import Rights, client_of, needed, refusal
 
 
@@ -90,3 +92,14 @@ def test_a_client_with_a_token_may_do_everything() -> None:
     client = client_of(FAR, "anna", protected=True)
     assert all(refusal(client, path, protected=True) is None for path in ("/", "/metrics", "/api/log"))
     assert client.name == "anna at 192.0.2.9"
+
+
+def test_a_browser_is_logged_in_to_two_devices_on_one_host() -> None:
+    """As through tunnels to two ports. A browser sends the cookies of both to both."""
+    secret, entry = tokens.new("anna")
+    press, crane = (Credentials((entry,), protected=True, device=name) for name in ("press-07", "crane/ä"))
+    both = {"cookie": "; ".join(f"{one.cookie}={one.log_in(LOCAL, secret)}" for one in (press, crane))}
+    assert [one.of_headers(LOCAL, both) for one in (press, crane)] == ["anna", "anna"]
+    crane.log_out(both)
+    assert [one.of_headers(LOCAL, both) for one in (press, crane)] == ["anna", ""]
+    assert crane.cookie.isascii()

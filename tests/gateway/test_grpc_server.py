@@ -68,6 +68,15 @@ def test_programs_on_the_device_can_run_models_and_not_load_them(served: ApiDaem
     assert "limpet token" in reason
 
 
+def test_a_client_of_a_proxy_on_the_device_has_no_rights_without_a_token(served: ApiDaemon) -> None:
+    with channel(served) as to_server:
+        send = to_server.unary_unary(f"/{SERVICE}/ServerMetadata")
+        with pytest.raises(grpc.RpcError) as caught:
+            send(b"", timeout=20, metadata=[("x-forwarded-for", "192.0.2.1")])
+        assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+        assert send(b"", timeout=20)
+
+
 def test_a_message_that_is_damaged_or_does_not_fit_fails_its_own_call_alone(served: ApiDaemon) -> None:
     with channel(served) as one:
         send = one.unary_unary(f"/{SERVICE}/ModelInfer")

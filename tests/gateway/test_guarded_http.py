@@ -69,9 +69,26 @@ def test_a_request_of_another_site_is_refused(open_server: Served) -> None:
     assert (answer.status, answer.error) == (403, "a page of another site sent this request")
 
 
-def test_a_client_cannot_say_that_it_came_otherwise(open_server: Served) -> None:
+def test_a_client_cannot_say_that_it_came_otherwise(protected: Served) -> None:
     said = ("X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "Forwarded: for=192.0.2.1;proto=https")
-    assert open_server.ask("/whence", *said).body == b'["127.0.0.1","http"]'
+    assert protected.ask("/whence", BEARER, *said).body == b'["127.0.0.1","http"]'
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1", "Via: 1.1 proxy"])
+@pytest.mark.parametrize("transport", ["tcp", "unix"])
+def test_a_client_of_a_proxy_on_the_device_has_no_rights_without_a_token(
+    open_server: Served, protected: Served, header: str, transport: str
+) -> None:
+    unix, named = transport == "unix", "Host: localhost"
+    refused = open_server.ask("/api/device", header, named, unix=unix)
+    assert (refused.status, "proxy" in refused.error) == (403, True)
+    assert open_server.ask("/v2/health/live", header, named, unix=unix).status == 200
+    assert protected.ask("/api/device", header, named, unix=unix).status == 401
+    answer = protected.ask("/api/log", header, named, BEARER, unix=unix)
+    assert answer.body.decode().startswith('["anna at ')
+    assert ',"CONTROL",null,' in answer.body.decode()
+    foreign = protected.ask("/api/log", header, named, BEARER, "Origin: http://evil.example", unix=unix)
+    assert (foreign.status, foreign.error) == (403, "a page of another site sent this request")
 
 
 def test_headers_that_decide_come_once(open_server: Served) -> None:

@@ -16,6 +16,7 @@ from limpet.errors import UnreadableError
 from limpet.gateway.access.credentials import TooManyWrongError, WrongTokenError, bearer
 from limpet.gateway.access.grpc_peers import GrpcPeer
 from limpet.gateway.access.limits import TOO_LARGE, TOO_MANY, Budget, Rates
+from limpet.gateway.access.proxies import behind
 from limpet.gateway.access.rights import client_of, refusal
 from limpet.gateway.channels.model_channel import PATIENCE
 from limpet.gateway.errors import RequestError
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from limpet.gateway.access.credentials import Credentials
+    from limpet.gateway.access.rights import Peer
     from limpet.gateway.context import Context
     from limpet.gateway.errors import Cause
     from limpet.gateway.files import Pem
@@ -158,14 +160,15 @@ class _Calls:
         return handle
 
     async def _serve(self, method: Method, context: grpc.aio.ServicerContext) -> None:
-        peer = GrpcPeer(context.peer(), context.auth_context(), self._ports)
+        names = [name for name, _ in context.invocation_metadata() or ()]
+        peer = behind(GrpcPeer(context.peer(), context.auth_context(), self._ports), names)
         self._admit(method.path, peer, context)
         if method.stream:
             await self._serve_stream(method, peer, context)
         elif (data := await self._read(context)) is not grpc.aio.EOF:
             await self._answer(method, data, peer, context)
 
-    async def _serve_stream(self, method: Method, peer: GrpcPeer, context: grpc.aio.ServicerContext) -> None:
+    async def _serve_stream(self, method: Method, peer: Peer, context: grpc.aio.ServicerContext) -> None:
         if self._streams >= MOST_STREAMS:
             raise _RefusedError(grpc.StatusCode.UNAVAILABLE, f"{MOST_STREAMS} streams are open; close one")
         self._streams += 1
@@ -176,9 +179,7 @@ class _Calls:
         finally:
             self._streams -= 1
 
-    async def _answer(
-        self, method: Method, data: bytes, peer: GrpcPeer, context: grpc.aio.ServicerContext
-    ) -> None:
+    async def _answer(self, method: Method, data: bytes, peer: Peer, context: grpc.aio.ServicerContext) -> None:
         """Answer a message, which counts as long as it is in memory."""
         if not self._budget.take(len(data)):
             raise _RefusedError(grpc.StatusCode.UNAVAILABLE, TOO_LARGE)
@@ -189,7 +190,7 @@ class _Calls:
             self._budget.give(len(data))
         await self._write(context, answer.SerializeToString())
 
-    def _admit(self, path: str, peer: GrpcPeer, context: grpc.aio.ServicerContext) -> None:
+    def _admit(self, path: str, peer: Peer, context: grpc.aio.ServicerContext) -> None:
         """Decide whether a client may call this."""
         self._count(peer)
         protected = self._credentials.protected
@@ -197,11 +198,11 @@ class _Calls:
         if (refused := refusal(client, path, protected=protected)) is not None:
             raise _RefusedError(_REFUSED[refused[0]], refused[1])
 
-    def _count(self, peer: GrpcPeer) -> None:
+    def _count(self, peer: Peer) -> None:
         if not self._rates.allows(peer.key, monotonic()):
             raise _RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY)
 
-    def _token(self, peer: GrpcPeer, context: grpc.aio.ServicerContext) -> str:
+    def _token(self, peer: Peer, context: grpc.aio.ServicerContext) -> str:
         """Return whose token a call has. Empty if it has none."""
         shown = [value for name, value in context.invocation_metadata() or () if name == "authorization"]
         if not self._credentials.protected or not shown:

@@ -76,7 +76,7 @@ def _begin(channel: Channel[ToGateway]) -> Begin:
 def open_all(begin: Begin) -> Opened:
     """Open sockets and read files. ``LimpetError`` says what is wrong."""
     table = begin.table
-    credentials = Credentials(files.read_tokens(table), protected=table.protected)
+    credentials = Credentials(files.read_tokens(table), protected=table.protected, device=begin.origin.device)
     settings, pem = files.tls(table), files.read_pem(table)
     found = [addresses.listen(address) for address in table.listen]
     if begin.socket is not None:

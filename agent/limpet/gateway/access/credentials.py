@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from limpet.gateway.access import tokens
 from limpet.gateway.access.limits import Rates
 from limpet.gateway.access.sessions import Sessions
+from limpet.gateway.access.tokens import digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from limpet.gateway.access.rights import Peer
     from limpet.gateway.access.tokens import Token
 
-COOKIE = "limpet-session"
 _BEARER = "bearer "
 _WRONG_PER_SECOND, _WRONG_AT_ONCE = 0.2, 10
 
@@ -29,10 +29,15 @@ class TooManyWrongError(WrongTokenError):
 
 
 class Credentials:
-    """The tokens of this device, and sessions that began with one. ``protected``: clients over TCP need one."""
+    """The tokens of this device, and sessions that began with one. ``protected``: clients over TCP need one.
 
-    def __init__(self, known: tuple[Token, ...], *, protected: bool) -> None:
+    ``cookie``: name of the cookie of a session. A browser sends cookies to all ports of a host. So each device has
+    its own name, and a person can be logged in to several of them through tunnels.
+    """
+
+    def __init__(self, known: tuple[Token, ...], *, protected: bool, device: str) -> None:
         self.protected = protected
+        self.cookie = f"limpet-session-{digest(device)[:16]}"
         self._tokens = known
         self._sessions = Sessions()
         self._wrong = Rates(_WRONG_PER_SECOND, _WRONG_AT_ONCE)
@@ -49,7 +54,7 @@ class Credentials:
         token = bearer(headers.get("authorization", ""))
         if token is not None:
             return self.of_token(connection, token)
-        secret = cookie(headers.get("cookie", ""))
+        secret = _value(self.cookie, headers.get("cookie", ""))
         return self._sessions.name_of(secret, monotonic()) if secret else ""
 
     def of_token(self, connection: Peer, secret: str) -> str:
@@ -67,7 +72,7 @@ class Credentials:
 
     def log_out(self, headers: Mapping[str, str]) -> None:
         """End the session of a request, if it has one."""
-        if secret := cookie(headers.get("cookie", "")):
+        if secret := _value(self.cookie, headers.get("cookie", "")):
             self._sessions.end(secret)
 
 
@@ -76,10 +81,10 @@ def bearer(header: str) -> str | None:
     return header[len(_BEARER) :].strip() if header[: len(_BEARER)].lower() == _BEARER else None
 
 
-def cookie(header: str) -> str:
-    """Return the secret in a header ``Cookie``. Empty if there is none."""
+def _value(cookie: str, header: str) -> str:
+    """Return the value of a cookie in a header ``Cookie``. Empty if there is none."""
     for part in header.split(";"):
         name, _, value = part.strip().partition("=")
-        if name == COOKIE:
+        if name == cookie:
             return value
     return ""

@@ -117,4 +117,4 @@ def refusal(client: Client, path: str, *, protected: bool) -> tuple[int, str] | 
             "over TCP, this needs a token, and the device has none. Use the Unix socket. Or configure "
             "`token_file`, and run: limpet token NAME"
         )
-    return 403, "this client is not on the device, and the device has no token"
+    return 403, "this client is not on the device, or comes through a proxy, and the device has no token"

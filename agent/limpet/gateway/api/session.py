@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from limpet.contracts.api import SessionView
-from limpet.gateway.access.credentials import COOKIE, TooManyWrongError, WrongTokenError
+from limpet.gateway.access.credentials import TooManyWrongError, WrongTokenError
 from limpet.gateway.access.rights import Rights
 from limpet.gateway.access.sessions import SECONDS
 from limpet.gateway.http.guard import CLIENT
@@ -42,7 +42,9 @@ def routes(context: Context) -> list[BaseRoute]:
 
     async def session(request: Request) -> Response:
         client: Client = request.scope[CLIENT]
-        return answer(view(client, begin, can_log_in=credentials.has_tokens, logged_in=COOKIE in request.cookies))
+        return answer(
+            view(client, begin, can_log_in=credentials.has_tokens, logged_in=credentials.cookie in request.cookies)
+        )
 
     async def login(request: Request) -> Response:
         client: Client = request.scope[CLIENT]
@@ -57,10 +59,10 @@ def routes(context: Context) -> list[BaseRoute]:
             raise HTTPException(403, str(error)) from error
         response = Response(status_code=204)
         response.set_cookie(
-            COOKIE,
+            credentials.cookie,
             secret,
             max_age=SECONDS,
-            secure=request.scope["scheme"] == "https",
+            secure=request.scope["scheme"] == "https" or request.headers.get("origin", "").startswith("https://"),
             httponly=True,
             samesite="strict",
         )
@@ -69,7 +71,7 @@ def routes(context: Context) -> list[BaseRoute]:
     async def logout(request: Request) -> Response:
         credentials.log_out(request.headers)
         response = Response(status_code=204)
-        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        response.delete_cookie(credentials.cookie, httponly=True, samesite="strict")
         return response
 
     return [

@@ -12,6 +12,7 @@ from limpet.contracts.api import Refused
 from limpet.gateway.access.credentials import TooManyWrongError, WrongTokenError
 from limpet.gateway.access.hosts import is_foreign, is_ours, without_port
 from limpet.gateway.access.limits import TOO_LARGE, TOO_MANY, Budget, Rates
+from limpet.gateway.access.proxies import behind
 from limpet.gateway.access.rights import client_of, refusal
 from limpet.gateway.http.accepted import CONNECTION
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from limpet.gateway.access.credentials import Credentials
     from limpet.gateway.access.peers import Connection
+    from limpet.gateway.access.rights import Peer
 
 CLIENT = "limpet.client"
 """Key of the ``Client`` in a request's scope."""
@@ -92,10 +94,11 @@ class Guard:
         path: str = scope["path"]
         if not path.isprintable():
             raise RefusedError(400, "the path has characters that cannot be printed")
-        if connection.transport == "tcp":
+        peer = behind(connection, headers)
+        if peer.transport == "tcp":
             self._check_site(scope, headers, connection)
         protected = self._credentials.protected
-        scope[CLIENT] = client = client_of(connection, self._token(connection, headers), protected=protected)
+        scope[CLIENT] = client = client_of(peer, self._token(peer, headers), protected=protected)
         refused = refusal(client, path, protected=protected)
         if refused is not None:
             raise RefusedError(*refused, _CHALLENGE if refused[0] == 401 else None)
@@ -109,9 +112,9 @@ class Guard:
         if is_foreign(scope.get("method", "GET"), host, headers):
             raise RefusedError(403, "a page of another site sent this request")
 
-    def _token(self, connection: Connection, headers: dict[str, str]) -> str:
+    def _token(self, peer: Peer, headers: dict[str, str]) -> str:
         try:
-            return self._credentials.of_headers(connection, headers)
+            return self._credentials.of_headers(peer, headers)
         except TooManyWrongError as error:
             raise RefusedError(429, str(error), {"retry-after": "10"}) from error
         except WrongTokenError as error:
