@@ -161,17 +161,18 @@ def test_the_device_has_a_page() -> None:
     }
     health = said.device_health(
         api=api, accelerators=[accelerator], audit={"seq": 12, "sha256": "aa"}, uptime_s=93_600.0,
-        clock_synchronised=False, pipelines={"motion": "running"},
+        clock_synchronised=False, pipelines={"motion": "starting", "third": "failed"},
     )  # fmt: skip
     watched.take("press-07", "health", health, 100.0)
     view = View()
     view.press("d", watched)
     text = "\n".join(drawn(watched, 100, 30, view))
     for part in (
-        "press-07  boot 4-abc", "limpet 1.0, runs for 1 d 2 h", "25%, load 0.5",
+        "press-07  boot 4-abc", "limpet 1.0", "machine       up for 1 d 2 h", "25%, load 0.5",
         "57 MB of Limpet, 100 MB available",
         "51 °C", "not synchronised", "failed  it cannot listen: Address already in use  restarts 3", "12 lines",
-        "npu: no rights", "mqtt  outbox_depth 12  connected False", "motion                   running",
+        "npu: no rights", "mqtt  not connected  outbox depth 12", "motion                   running",
+        "third                    failed", "signed models run here",
     ):  # fmt: skip
         assert part in text
 

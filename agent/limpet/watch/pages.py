@@ -19,6 +19,7 @@ LABEL = 14
 """Columns of the labels."""
 _LEVELS = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
 MOST_FIGURES = 16
+_MOST_COUNTS = 32
 
 
 def pipeline_page(device: Device, pipeline: Pipeline, place: str, width: int, now: float) -> list[Text]:
@@ -89,20 +90,25 @@ def device_page(device: Device) -> list[Text]:
     return [
         *_machine(health),
         *_api(health.api),
-        _row("models", words.cleaned(health.trust.models)),
+        _row("trust", f"{words.cleaned(health.trust.models)} models run here"),
         *([] if health.audit is None else [_row("audit", f"{words.counted(health.audit.seq)} lines")]),
         *(_accelerator(one) for one in health.accelerators[:MOST_FIGURES]),
         *(_reporter(name, figures) for name, figures in list(health.reporters.items())[:MOST_FIGURES]),
-        *(
-            Text(f"{words.padded(words.cleaned(name), 24)} ").append(state, STYLES.get(state, "dim"))
-            for name, state in list(health.pipelines.items())[:64]
-        ),
+        *(_state(device, name, state) for name, state in list(health.pipelines.items())[:64]),
     ]
+
+
+def _state(device: Device, name: str, state: str) -> Text:
+    """Return the state of a pipeline. Its own health is newer than the device's."""
+    pipeline = device.pipelines.get(name)
+    newest = pipeline.state if pipeline is not None and pipeline.health is not None else state
+    return Text(f"{words.padded(words.cleaned(name), 24)} ").append(newest, STYLES.get(newest, "dim"))
 
 
 def _machine(health: DeviceHealth) -> Iterator[Text]:
     yield _row("device", f"{words.cleaned(health.device)}  boot {words.cleaned(health.boot, 40)}")
-    yield _row("version", f"limpet {words.cleaned(health.version, 20)}, runs for {_uptime(health.uptime_s)}")
+    yield _row("version", f"limpet {words.cleaned(health.version, 20)}")
+    yield _row("machine", f"up for {_uptime(health.uptime_s)}")
     load = "" if health.load_1m is None else f", load {words.number(health.load_1m)}"
     yield _row("cpu", f"{words.share(health.cpu_share)}{load}")
     free = words.number(health.memory_available_mb)
@@ -136,12 +142,16 @@ def _accelerator(one: AcceleratorHealth) -> Text:
 
 
 def _reporter(name: str, figures: dict[str, Any]) -> Text:
-    shown = [
-        f"{words.cleaned(key, 30)} {value}"
-        for key, value in list(figures.items())[:MOST_FIGURES]
-        if isinstance(value, (bool, int)) and abs(value) < 1 << 53
+    """Return what a reporter counts. Counts of 0 are left out, but for the outbox."""
+    connected = figures.get("connected")
+    state = {True: "connected", False: "not connected"}.get(connected) if isinstance(connected, bool) else None
+    counts = [
+        f"{words.cleaned(key, 30).replace('_', ' ')} {value}"
+        for key, value in list(figures.items())[:_MOST_COUNTS]
+        if type(value) is int and abs(value) < 1 << 53 and (value or key == "outbox_depth")
     ]
-    return _row("reporter", "  ".join([words.cleaned(name, 30), *shown]), bad=figures.get("connected") is False)
+    shown = [words.cleaned(name, 30), *([state] if state else []), *counts]
+    return _row("reporter", "  ".join(shown), bad=connected is False)
 
 
 def _row(label: str, text: str, *, bad: bool = False) -> Text:

@@ -22,7 +22,7 @@ export function DeviceView({ state, session }) {
   const curves = new Map([...state.deviceCurves].filter(([name]) => name === "CPU"));
   const memory = new Map([...state.deviceCurves].filter(([name]) => name === "memory"));
   return html`
-    <header class="title"><h1>${text(device.device, 64)}</h1><p class="muted">Limpet ${text(device.version, 40)}, up ${duration(device.uptime_s)}</p></header>
+    <header class="title"><h1>${text(device.device, 64)}</h1><p class="muted">Limpet ${text(device.version, 40)}, machine up ${duration(device.uptime_s)}</p></header>
     <${DeviceOrders} session=${session} />
     <div class="columns">
       <div>
