@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limpet.contracts.data import TensorSpec
-from limpet.inference.served_model import Identity, ServedModel, to_real, to_stored
+from limpet.inference.served_model import Identity, ServedModel
+from limpet.inference.served_outputs import to_real, to_stored
 from limpet.inference.served_rows import SIZE, Rows
 from limpet.runtimes import tflite
 from limpet.wire.guest_records import Infer, Inferred, Placed

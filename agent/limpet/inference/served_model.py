@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from limpet.errors import LimpetError, ModelError
+from limpet.inference.served_outputs import REAL, Target, to_real, to_stored
 from limpet.inference.served_rows import SIZE, Rows
 from limpet.untrusted import reading
-from limpet.wire import guest_records
 from limpet.wire.border import cleaned
-from limpet.wire.guest_records import ALIGN, MOST_DIMENSIONS, MOST_TENSORS, Inferred, Placed, Serving, TensorFacts
+from limpet.wire.guest_records import MOST_DIMENSIONS, MOST_TENSORS, Inferred, Placed, Serving, TensorFacts
 
 if TYPE_CHECKING:
     import mmap
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from limpet.contracts.runtime import Model, Storing
     from limpet.wire.guest_socket import Wanted
 
-REAL = np.dtype(guest_records.REAL)
 MOST_ROWS = 64
 """Windows in one request, for a model whose batch is open."""
 _KINDS = "biuf"
@@ -87,7 +86,7 @@ class ServedModel:
         """Check a request. ``LimpetError`` says what is wrong with it."""
         infer = wanted.infer
         inputs, rows = self._inputs(infer.inputs, wanted.memory)
-        target = _Target(wanted.memory, infer.offset, infer.size, rows)
+        target = Target(wanted.memory, infer.offset, infer.size, rows)
         return Prepared(inputs, rows, infer.real, target)
 
     def pays_together(self, rows: int) -> bool:
@@ -156,7 +155,7 @@ class Prepared(NamedTuple):
     inputs: list[Array]
     rows: int
     real: bool
-    target: _Target
+    target: Target
 
     def form(self) -> tuple[object, ...]:
         """Return what requests have in common that can run together."""
@@ -246,71 +245,6 @@ class Job:
         ]
         self._left.clear()
         return answers
-
-
-class _Target:
-    """Where outputs go: one after the other, each with the rows of all windows."""
-
-    def __init__(self, memory: mmap.mmap, offset: int, size: int, rows: int) -> None:
-        self.placed: list[Placed] = []
-        self._memory = memory
-        self._end = min(offset + size, len(memory))
-        self._next = offset
-        self._rows = rows
-        self._views: list[Array] = []
-
-    def put(self, row: int, outputs: Sequence[Array]) -> None:
-        """Copy the outputs of one window to their places."""
-        if not row:
-            self._views = [self._place(values) for values in outputs]
-        for view, values in zip(self._views, outputs, strict=True):
-            target = view if self._rows == 1 else view[row : row + 1]
-            if target.shape != values.shape:
-                raise ModelError("the model's output has another size for each window; send them one by one")
-            target[...] = values
-
-    def _place(self, values: Array) -> Array:
-        shape = values.shape if self._rows == 1 else (self._rows, *values.shape[1:])
-        size = prod(shape) * values.dtype.itemsize
-        if len(shape) > MOST_DIMENSIONS:
-            raise ModelError(f"an output has {len(shape)} dimensions; at most {MOST_DIMENSIONS} are sent")
-        if self._next + size > self._end:
-            raise ModelError(
-                f"the outputs need more than the {self._end - self._next} bytes that are left for them"
-            )
-        view: Array = np.frombuffer(self._memory, values.dtype, prod(shape), self._next).reshape(shape)
-        self.placed.append(Placed(values.dtype.str, list(shape), self._next))
-        self._next += -(-size // ALIGN) * ALIGN
-        return view
-
-
-def to_real(values: Array, spec: TensorSpec) -> Array:
-    """Return what ``Model.run`` takes: real values where the tensor is quantized."""
-    if not spec.quantized or values.dtype == REAL:
-        return values
-    zero, scale = _parameters(spec, values.ndim)
-    real: Array = (values.astype(REAL) - zero) * scale
-    return real
-
-
-def to_stored(values: Array, spec: TensorSpec) -> Array:
-    """Return what the tensor holds for what ``Model.run`` gave."""
-    if not spec.quantized:
-        return values
-    limits = np.iinfo(spec.dtype)
-    zero, scale = _parameters(spec, values.ndim)
-    stored: Array = (
-        np.rint(values.astype(np.float64) / scale + zero).clip(limits.min, limits.max).astype(spec.dtype)
-    )
-    return stored
-
-
-def _parameters(spec: TensorSpec, ndim: int) -> tuple[Array, Array]:
-    """Return zero point and scale, to compute with on arrays of so many dimensions."""
-    along = [1] * ndim
-    if len(spec.scale) > 1:
-        along[spec.quantized_dimension] = -1
-    return np.asarray(spec.zero_point, REAL).reshape(along), np.asarray(spec.scale, REAL).reshape(along)
 
 
 def _facts(spec: TensorSpec) -> TensorFacts:
