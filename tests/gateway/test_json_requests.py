@@ -45,6 +45,19 @@ def test_binary_tensors_follow_in_the_order_of_the_inputs() -> None:
     ]
 
 
+def test_what_is_null_is_not_there() -> None:
+    """MLServer's and KServe's classes of requests write all that they have no value for as null."""
+    bare = {"inputs": [tensor(data=[1, 2])], "outputs": [{"name": "x"}]}
+    full = {
+        "id": None,
+        "parameters": None,
+        "inputs": [tensor(data=[1, 2], parameters=None)],
+        "outputs": [{"name": "x", "parameters": None}],
+    }
+    assert read(full) == read(bare)
+    assert read({**bare, "outputs": None}) == read({"inputs": bare["inputs"]})
+
+
 def test_parameters_reach_the_request() -> None:
     shared = {"shared_memory_region": "r", "shared_memory_byte_size": 2, "shared_memory_offset": 64}
     found = read(

@@ -66,29 +66,52 @@ class RequestParameters(msgspec.Struct, frozen=True):
 
 
 class JsonInput(msgspec.Struct):
-    """An input. ``data``: numbers row by row, flat or in lists of lists; not there if it is elsewhere."""
+    """An input. ``data``: numbers row by row, flat or in lists of lists; not there if it is elsewhere.
+
+    Clients send ``null`` for what is not there, here and below.
+    """
 
     name: TensorName
     datatype: Datatype
     shape: Shape
-    parameters: InputParameters = InputParameters()
+    parameters: InputParameters | None = None
     data: Numbers | None = None
+
+    @property
+    def settings(self) -> InputParameters:
+        """The parameters, or their defaults."""
+        return self.parameters or InputParameters()
 
 
 class JsonOutput(msgspec.Struct):
     """An output that is wanted."""
 
     name: TensorName
-    parameters: OutputParameters = OutputParameters()
+    parameters: OutputParameters | None = None
+
+    @property
+    def settings(self) -> OutputParameters:
+        """The parameters, or their defaults."""
+        return self.parameters or OutputParameters()
 
 
 class JsonRequest(msgspec.Struct):
     """The body of a request, or its begin."""
 
     inputs: Annotated[list[JsonInput], Meta(max_length=MOST_TENSORS)]
-    outputs: Annotated[list[JsonOutput], Meta(max_length=MOST_TENSORS)] = []
-    id: Annotated[str, Meta(max_length=1000)] = ""
-    parameters: RequestParameters = RequestParameters()
+    outputs: Annotated[list[JsonOutput], Meta(max_length=MOST_TENSORS)] | None = None
+    id: Annotated[str, Meta(max_length=1000)] | None = None
+    parameters: RequestParameters | None = None
+
+    @property
+    def wanted(self) -> list[JsonOutput]:
+        """The outputs that are wanted. Empty for all."""
+        return self.outputs or []
+
+    @property
+    def settings(self) -> RequestParameters:
+        """The parameters, or their defaults."""
+        return self.parameters or RequestParameters()
 
 
 class AnswerParameters(msgspec.Struct, omit_defaults=True):
@@ -153,17 +176,17 @@ def request(model: str, version: str, uid: int | None, body: JsonRequest, binary
         inputs.append(Input(one.name, one.datatype, one.shape, content))
     if binary:
         raise RequestError("invalid", f"{len(binary)} bytes follow the JSON that no input claims")
-    if body.parameters.sequence_id not in (0, ""):
+    if body.settings.sequence_id not in (0, ""):
         raise RequestError("invalid", "sequences are not supported: each request begins with a fresh state")
-    outputs = [Wanted(one.name, _region(one)) for one in body.outputs]
-    patience = min(body.parameters.timeout / 1e6 or PATIENCE, PATIENCE)
-    return InferRequest(model, version, body.id, inputs, outputs, body.parameters.real, uid, patience)
+    outputs = [Wanted(one.name, _region(one)) for one in body.wanted]
+    patience = min(body.settings.timeout / 1e6 or PATIENCE, PATIENCE)
+    return InferRequest(model, version, body.id or "", inputs, outputs, body.settings.real, uid, patience)
 
 
 def uses_regions(body: JsonRequest) -> bool:
     """Whether a request has a tensor in shared memory."""
-    inputs = any(one.parameters.shared_memory_region is not None for one in body.inputs)
-    return inputs or any(one.parameters.shared_memory_region is not None for one in body.outputs)
+    inputs = any(one.settings.shared_memory_region is not None for one in body.inputs)
+    return inputs or any(one.settings.shared_memory_region is not None for one in body.wanted)
 
 
 def raw_request(model: str, version: str, form: ModelForm, body: bytes) -> InferRequest:
@@ -180,7 +203,7 @@ def raw_request(model: str, version: str, form: ModelForm, body: bytes) -> Infer
 
 def _content(one: JsonInput, binary: memoryview) -> tuple[Bytes | Region, memoryview]:
     """Return the tensor of an input, and what of the binary part is left."""
-    parameters = one.parameters
+    parameters = one.settings
     if parameters.shared_memory_region is not None:
         region = Region(
             parameters.shared_memory_region, parameters.shared_memory_offset, parameters.shared_memory_byte_size
@@ -199,7 +222,7 @@ def _content(one: JsonInput, binary: memoryview) -> tuple[Bytes | Region, memory
 
 
 def _region(one: JsonOutput) -> Region | None:
-    parameters = one.parameters
+    parameters = one.settings
     if parameters.classification:
         raise RequestError("invalid", f'output "{one.name}": the classification extension is not supported')
     if parameters.shared_memory_region is None:
@@ -211,8 +234,8 @@ def _region(one: JsonOutput) -> Region | None:
 
 def encoded(answer: InferAnswer, body: JsonRequest) -> tuple[bytes, int | None]:
     """Return the body of an answer, and how long its JSON is, if something follows it."""
-    binary_names = {one.name: one.parameters.binary_data for one in body.outputs}
-    every = body.parameters.binary_data_output
+    binary_names = {one.name: one.settings.binary_data for one in body.wanted}
+    every = body.settings.binary_data_output
     outputs, binary = [], []
     for output in answer.outputs:
         found = JsonAnswerOutput(output.name, output.datatype, output.shape)

@@ -31,7 +31,7 @@ LARGEST = 1 << 16
 class IndexRequest(msgspec.Struct):
     """``ready``: only models that can be used now."""
 
-    ready: bool = False
+    ready: bool | None = None
 
 
 class LoadParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,13 +41,18 @@ class LoadParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     version: Version | None = None
-    unload_dependents: bool = False
+    unload_dependents: bool | None = None
 
 
 class LoadRequest(msgspec.Struct):
     """Load or unload a model."""
 
-    parameters: LoadParameters = LoadParameters()
+    parameters: LoadParameters | None = None
+
+    @property
+    def version(self) -> int | None:
+        """The version that is wanted. ``None`` for the newest."""
+        return self.parameters.version if self.parameters else None
 
 
 def routes(protocol: OpenInference) -> list[BaseRoute]:
@@ -55,16 +60,16 @@ def routes(protocol: OpenInference) -> list[BaseRoute]:
 
     async def index(request: Request) -> Response:
         wanted = await json_body(request, IndexRequest)
-        return answer(indexed(await protocol.index(), ready=wanted.ready))
+        return answer(indexed(await protocol.index(), ready=bool(wanted.ready)))
 
     async def load(request: Request) -> Response:
         wanted = await json_body(request, LoadRequest)
-        await protocol.models.load(request.path_params["model"], wanted.parameters.version)
+        await protocol.models.load(request.path_params["model"], wanted.version)
         return Response()
 
     async def unload(request: Request) -> Response:
         wanted = await json_body(request, LoadRequest)
-        await protocol.models.unload(request.path_params["model"], wanted.parameters.version)
+        await protocol.models.unload(request.path_params["model"], wanted.version)
         return Response()
 
     return [
