@@ -87,10 +87,10 @@ def test_the_log_has_lines_of_several_processes_and_is_for_those_who_control(run
         ("/api/pipelines/%22%3c", 404, "the pipelines are: motion"),
         ("/api/pipelines/%0a%22", 400, "cannot be printed"),
         ("/api/pipelines/motion/results?last=0", 400, "last"),
-        ("/api/pipelines/motion/results?last=101", 400, "last"),
-        ("/api/pipelines/motion/results?last=some", 400, "last"),
+        ("/api/pipelines/motion/results?last=101", 400, "query.last is 101; use a whole number from 1 to 100"),
+        ("/api/pipelines/motion/results?last=some", 400, 'query.last is "some"; use a whole'),
         ("/api/pipelines/motion/results?last=1&last=2", 400, "last"),
-        ("/api/device?last=2", 400, "last"),
+        ("/api/device?last=2", 400, "query.last: unknown key"),
     ],
 )
 def test_an_error_says_in_json_what_is_wrong(running: ApiDaemon, path: str, status: int, words: str) -> None:

@@ -84,7 +84,7 @@ def test_messages_of_a_pipeline_include_the_input_of_its_source(running: ApiDaem
 @pytest.mark.parametrize(
     ("query", "status", "words"),
     [
-        ("kind=other", 400, "kind"),
+        ("kind=other", 400, 'query.kind[0] is "other"; use "'),
         ("pipeline=other", 404, "the pipelines are: motion, second"),
         ("pipeline=motion&pipeline=..", 404, "the pipelines are: motion, second"),
         ("pipelines=motion", 400, "pipelines"),

@@ -65,7 +65,19 @@ def query(parameters: QueryParams, kind: type[Q]) -> Q:
     try:
         return msgspec.convert(found, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise HTTPException(400, f"query: {error}"[:LONGEST_REASON]) from error
+        raise HTTPException(400, _wrong(found, kind)[:LONGEST_REASON]) from error
+
+
+def _wrong(found: dict[str, Any], kind: type[msgspec.Struct]) -> str:
+    """Return what is wrong with the parameters of a query."""
+    from limpet.problems.form import problems_of  # most gateways never need it in memory
+
+    numbers = {name: int(value) if _is_number(value) else value for name, value in found.items()}
+    return "; ".join(problems_of(numbers, kind, "query", msgspec.convert))
+
+
+def _is_number(value: str | list[str]) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20
 
 
 async def _refused(_request: HTTPConnection, error: Exception) -> Response:
