@@ -92,6 +92,11 @@ def read(client: socket.socket) -> Answer:
     return Answer(int(first.split()[1]) if first else 0, headers, body)
 
 
+async def listen(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.receive()
+
+
 def application() -> Starlette:
     """Return paths that show what passes the guard."""
 
@@ -109,13 +114,22 @@ def application() -> Starlette:
     async def page(_request: Request) -> Response:
         return Response("<title>Limpet</title>", media_type="text/html")
 
-    async def endless(_request: Request) -> Response:
+    unfinished = set()
+
+    async def endless(request: Request) -> Response:
         async def pieces() -> AsyncIterator[bytes]:
-            while True:
-                yield PIECE
-                await asyncio.sleep(0)  # uvicorn does not wait for a client that is gone
+            unfinished.add(request)
+            try:
+                while True:
+                    yield PIECE
+                    await asyncio.sleep(0)  # uvicorn does not wait for a client that is gone
+            finally:
+                unfinished.remove(request)
 
         return StreamingResponse(pieces())
+
+    async def count(_request: Request) -> Response:
+        return JSONResponse(len(unfinished))
 
     async def echo(websocket: WebSocket) -> None:
         await websocket.accept()
@@ -131,7 +145,9 @@ def application() -> Starlette:
             Route("/v2/models/m/infer", size, methods=["POST"]),
             Route("/whence", whence),
             Route("/endless", endless),
+            Route("/unfinished", count),
             WebSocketRoute("/api/ws", echo),
+            WebSocketRoute("/listen", listen),
         ]
     )
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 import os
+import socket
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -49,6 +52,19 @@ def test_real_values_come_and_go_for_a_quantized_model(served: ApiDaemon) -> Non
     found = post(served, INFER, {"inputs": [sent], "parameters": {"real": True}}).json["outputs"][0]
     assert found["datatype"] == "FP32"
     assert found["data"] == pytest.approx([5, -7, 1], abs=1 / 16)
+
+
+def test_a_body_counts_with_the_size_that_it_has_decompressed(served: ApiDaemon) -> None:
+    sent = {"inputs": [{**INPUT, "data": [1, 2, 3]}]}
+    gzipped = {"Content-Encoding": "gzip"}
+    small, large = (gzip.compress(json.dumps({"x": "y" * size, **sent}).encode()) for size in (1000, 90_000))
+    assert served.request(INFER, "POST", large, gzipped).status == 200
+    head = f"POST {INFER} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(("127.0.0.1", served.port))).sendall(head)
+        wait_until(lambda: served.request(INFER, "POST", large, gzipped).status == 503)
+        assert served.request(INFER, "POST", small, gzipped).status == 200
 
 
 def test_a_body_without_json_is_the_only_input(served: ApiDaemon) -> None:

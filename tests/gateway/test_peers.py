@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.gateway.access.peers import Connection, find_owner, known
+from limpet.gateway.access.peers import Connection, find_owner, key_of, known
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 ROW = "   0: {client} {ours} {state} 00000000:00000000 00:00000000 00000000 {uid} 0 {inode} 1 0 20 4\n"
@@ -70,9 +70,15 @@ def test_the_user_that_stands_for_all_others_is_nobody_in_particular() -> None:
 
 
 def test_ipv6_clients_of_one_network_are_counted_together() -> None:
+    assert key_of("2001:db8::1") == key_of("2001:db8::ffff:1") == "2001:db8::/64"
+
+
+@pytest.mark.parametrize(("host", "client"), [("::1", "::1"), ("127.0.0.1", "127.0.0.9")])
+def test_a_client_on_this_device_is_counted_as_one_whatever_its_address(host: str, client: str) -> None:
+    family = socket.AF_INET6 if host == "::1" else socket.AF_INET
     with (
-        socket.create_server(("::1", 0), family=socket.AF_INET6) as listener,
-        socket.create_connection(listener.getsockname()[:2]),
+        socket.create_server((host, 0), family=family) as listener,
+        socket.create_connection(listener.getsockname()[:2], source_address=(client, 0)),
         listener.accept()[0] as accepted,
     ):
-        assert Connection(accepted).key == "::/64"
+        assert Connection(accepted).key == "loopback"

@@ -88,8 +88,16 @@ def test_clients_seen_last_longest_ago_are_forgotten() -> None:
 
 
 def test_bytes_that_are_given_back_can_be_taken_again() -> None:
-    budget = Budget(10)
-    assert budget.take(7)
-    assert not budget.take(4)
-    budget.give(7)
-    assert budget.take(10)
+    budget = Budget(16)
+    assert budget.take("anna", 12, near=True)
+    assert not budget.take("ben", 5, near=True)
+    budget.give("anna", 12)
+    assert budget.take("ben", 12, near=True)
+
+
+@pytest.mark.parametrize(("near", "most"), [(True, 12), (False, 4)])
+def test_a_client_gets_no_more_than_its_share_of_bytes_and_others_get_the_rest(*, near: bool, most: int) -> None:
+    budget = Budget(16)
+    assert budget.take("anna", most, near=near)
+    assert not budget.take("anna", 1, near=near)
+    assert budget.take("ben", 4, near=False)

@@ -181,13 +181,15 @@ class _Calls:
 
     async def _answer(self, method: Method, data: bytes, peer: Peer, context: grpc.aio.ServicerContext) -> None:
         """Answer a message, which counts as long as it is in memory."""
-        if not self._budget.take(len(data)):
+        taken = len(data) if len(data) > SMALL else 0
+        if taken and not self._budget.take(peer.key, taken, near=peer.loopback):
             raise _RefusedError(grpc.StatusCode.UNAVAILABLE, TOO_LARGE)
         try:
             caller = Caller(lambda: peer.uid, _remaining(context))
             answer = await method.answer(_decoded(method, data), caller)
         finally:
-            self._budget.give(len(data))
+            if taken:
+                self._budget.give(peer.key, taken)
         await self._write(context, answer.SerializeToString())
 
     def _admit(self, path: str, peer: Peer, context: grpc.aio.ServicerContext) -> None:

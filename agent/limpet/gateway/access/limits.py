@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 from limpet.bucket import Bucket
 
@@ -37,18 +37,36 @@ class Rates:
 
 
 class Budget:
-    """Bytes of requests that may be in memory at once."""
+    """Bytes of large requests that may be in memory at once. ``most``: in all.
+
+    ``client`` is the key of a client. Each may have its share alone: others can send while it is slow.
+    """
 
     def __init__(self, most: int) -> None:
-        self._left = most
+        self._most = most
+        self._taken = 0
+        self._by_client: Counter[str] = Counter()
 
-    def take(self, size: int) -> bool:
-        """Take bytes, until ``give``. ``False`` if there are not so many."""
-        if size > self._left:
+    def take(self, client: str, size: int, *, near: bool) -> bool:
+        """Take bytes, until ``give``. ``False`` if there are not so many.
+
+        ``near``: the client is on this device.
+        """
+        of_client = self._by_client[client] + size
+        if self._taken + size > self._most or of_client > share(self._most, near=near):
             return False
-        self._left -= size
+        self._taken += size
+        self._by_client[client] = of_client
         return True
 
-    def give(self, size: int) -> None:
+    def give(self, client: str, size: int) -> None:
         """Give bytes back."""
-        self._left += size
+        self._taken -= size
+        self._by_client[client] -= size
+        if not self._by_client[client]:
+            del self._by_client[client]
+
+
+def share(most: int, *, near: bool) -> int:
+    """Return how much one client may have: 3/4 if it is on this device, as many programs are one client there."""
+    return most * 3 // 4 if near else most // 4

@@ -68,8 +68,13 @@ class Connection:
 
 
 def key_of(address: str) -> str:
-    """Return what limits for a client over TCP are counted by: its address, or its IPv6 network of 64 bits."""
+    """Return what limits for a client over TCP are counted by: its address, or its IPv6 network of 64 bits.
+
+    A program on this device has any address of the loopback that it likes. They count as one.
+    """
     found = ipaddress.ip_address(address)
+    if found.is_loopback:
+        return "loopback"
     if isinstance(found, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((found, 64), strict=False))
     return address

@@ -5,6 +5,8 @@ from __future__ import annotations
 LARGEST_HEAD = 1 << 15
 """Bytes of a request's first line and headers. Some more may come in the last packet."""
 MOST_HEADERS = 100
+MOST_PIPELINED = 32
+"""Requests that may wait on one connection while one before them is answered."""
 
 
 def _answer(status: str, reason: str) -> bytes:

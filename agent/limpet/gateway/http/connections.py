@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from limpet.gateway.access.limits import share
+
 if TYPE_CHECKING:
     from limpet.gateway.access.peers import Connection
 
@@ -22,8 +24,8 @@ class Connections:
 
     def admit(self, connection: Connection) -> bool:
         """Count a connection in. ``False`` if there are too many."""
-        share = self._most * 3 // 4 if connection.loopback else self._most // 4
-        if len(self._open) >= self._most or self._by_client[connection.key] >= max(share, 1):
+        most = max(share(self._most, near=connection.loopback), 1)
+        if len(self._open) >= self._most or self._by_client[connection.key] >= most:
             return False
         self._open.add(connection)
         self._by_client[connection.key] += 1

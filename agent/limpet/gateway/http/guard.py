@@ -46,6 +46,10 @@ _CHALLENGE = {"www-authenticate": 'Bearer realm="limpet"'}
 _NO_STORE = (b"cache-control", b"no-store")
 BUDGET_REQUESTS = 4
 """The largest requests that may be in memory at once."""
+BODY = "limpet.body"
+"""Key of the ``Body`` in a request's scope."""
+SMALL = 1 << 16
+"""Bytes of a body that are not counted: there are only so many connections."""
 
 
 class Limits(NamedTuple):
@@ -75,7 +79,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        body = _Body(receive, self._limits.request_bytes, self._budget)
+        connection: Connection = scope["state"][CONNECTION]
+        scope[BODY] = body = Body(receive, self._limits.request_bytes, self._budget, connection)
         answer = _Answer(send, is_websocket=scope["type"] == "websocket")
         try:
             headers = self._admit(scope)
@@ -132,14 +137,15 @@ def _unique(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return found
 
 
-class _Body:
-    """The body of a request, which is counted before and while it is read."""
+class Body:
+    """The body of a request, which is counted before and while it is read, and what is made of it."""
 
-    def __init__(self, receive: Receive, most: int, budget: Budget) -> None:
+    def __init__(self, receive: Receive, most: int, budget: Budget, connection: Connection) -> None:
         self._receive = receive
         self._most = most
         self._budget = budget
-        self._size = 0
+        self._connection = connection
+        self._size = self._taken = 0
 
     def expected(self, headers: dict[str, str]) -> Receive:
         """Return what reads the body. ``RefusedError`` if it is too large."""
@@ -161,13 +167,22 @@ class _Body:
     def _count(self, size: int) -> None:
         if self._size + size > self._most:
             raise RefusedError(413, f"the body is too large; `request_bytes` is {self._most}")
-        if not self._budget.take(size):
-            raise RefusedError(503, TOO_LARGE, {"retry-after": "1"})
         self._size += size
+        self.becomes(self._size)
+
+    def becomes(self, size: int) -> None:
+        """Count the body with the size that it has now. ``RefusedError`` if there is no room for it."""
+        more, connection = size - self._taken, self._connection
+        if size <= SMALL or more <= 0:
+            return
+        if not self._budget.take(connection.key, more, near=connection.loopback):
+            raise RefusedError(503, TOO_LARGE, {"retry-after": "1"})
+        self._taken = size
 
     def forget(self) -> None:
-        """Give back what the body took."""
-        self._budget.give(self._size)
+        """Give back what the request took."""
+        if self._taken:
+            self._budget.give(self._connection.key, self._taken)
 
 
 class _Answer:

@@ -6,11 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from limpet.gateway.http.bad_requests import LARGEST_HEAD, LATE, MOST_HEADERS, TOO_LARGE_HEAD, UNREADABLE
+from limpet.gateway.http.bad_requests import (
+    LARGEST_HEAD,
+    LATE,
+    MOST_HEADERS,
+    MOST_PIPELINED,
+    TOO_LARGE_HEAD,
+    UNREADABLE,
+)
 from limpet.gateway.http.slow_clients import IDLE, Pace, Progress
 
 if TYPE_CHECKING:
     from asyncio import Transport
+
+    from uvicorn._types import ASGI3Application
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from limpet.gateway.http.accepted import Accepted
 
@@ -25,6 +35,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._request = 0
         self._progress = Progress("head")
         self._head_bytes = self._header_count = 0
+        self._has_body = False
+        self._answered: RequestResponseCycle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -36,6 +48,10 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Free what the connection holds."""
         super().connection_lost(exc)
+        if self._answered is not None:
+            # uvicorn says so to the last request alone, and others may wait behind the one that is answered.
+            self._answered.disconnected = True
+            self._answered.message_event.set()
         self._pace.end()
         self._accepted.release()
 
@@ -43,9 +59,9 @@ class HttpProtocol(HttpToolsProtocol):
         """Take a part of a request."""
         if self.transport.is_closing():
             return
-        before = self._progress
+        before, self._has_body = self._progress, False
         super().data_received(data)
-        if self._progress.stage == "head" and self._progress == before:
+        if self._progress == before != IDLE and not self._has_body:  # headers, or what stands behind the body
             self._head_bytes += len(data)
             if self._head_bytes > LARGEST_HEAD:
                 self._refuse(TOO_LARGE_HEAD)
@@ -69,10 +85,17 @@ class HttpProtocol(HttpToolsProtocol):
         """Hand the connection over to the protocol for WebSocket."""
         from limpet.gateway.http.websocket_protocol import WebSocketProtocol  # only if one is opened
 
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._refuse(UNREADABLE)  # Nothing would end the request before it: its answer would never end.
+            return
         self._pace.end()
         accepted = self._accepted
         self.ws_protocol_class = lambda **options: WebSocketProtocol(accepted, **options)  # type: ignore[assignment]
         super().handle_websocket_upgrade()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _should_upgrade_to_ws(self) -> bool:
         return True
@@ -91,6 +114,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._count(len(url))
         super().on_url(url)
 
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        super().on_body(body)
+        self._has_body = True
+        self._head_bytes = 0
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header. What comes behind the body is no header."""
         self._count(len(name) + len(value), 1)
@@ -98,7 +127,9 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start to answer."""
+        """Start to answer, or have the request wait for those before it."""
+        if len(self.pipeline) >= MOST_PIPELINED:
+            raise ValueError("too many requests wait for answers")  # the parser refuses it
         super().on_headers_complete()
         self._progress = Progress("body", self._request)
 
@@ -125,6 +156,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, answer: bytes) -> None:
         """Answer and close. A client that gets another answer at this time gets no second one."""
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        waits = self.cycle is None or self.cycle.response_complete or not self.cycle.response_started
+        if waits and not self.pipeline:
             self.transport.write(answer)
         self.transport.close()

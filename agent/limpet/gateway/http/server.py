@@ -68,6 +68,9 @@ class Server:
         self._config.load()
         # It logs a line for each bad request. Clients could fill the disk with it.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        logging.getLogger("asyncio").setLevel(
+            logging.ERROR
+        )  # as does asyncio for what is sent to clients that left
         self._connections = Connections(most)
         self._request_bytes = request_bytes
         self._tls = tls

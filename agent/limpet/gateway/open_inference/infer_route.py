@@ -6,7 +6,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from limpet.gateway.errors import RequestError
-from limpet.gateway.http.guard import CLIENT
+from limpet.gateway.http.guard import BODY, CLIENT
 from limpet.gateway.open_inference.json_requests import RAW, decoded, encoded, raw_request, request, uses_regions
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class InferRoute:
         body = await whole_body(receive, self._largest)
         if encoding:
             body = _decompressed(body, encoding, self._largest)
+            scope[BODY].becomes(len(body))
         path = scope["path_params"]
         model, version = path["model"], path.get("version", "")
         if header_length == "0":
