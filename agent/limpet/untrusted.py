@@ -55,6 +55,15 @@ def read_file(path: Path, largest: int) -> bytes:
     return data
 
 
+def read_linked_file(path: Path, largest: int) -> bytes:
+    """Return the content of a regular file that a link may lead to, with the errors of ``read_file``."""
+    try:
+        file = path.resolve()
+    except RuntimeError as error:
+        raise UnreadableError(f"{path} is a symbolic link that leads round in a circle") from error
+    return read_file(file, largest)
+
+
 def open_file(path: Path) -> BinaryIO:
     """Open a regular file for reading, with the errors of ``read_file``."""
     if path.is_symlink():

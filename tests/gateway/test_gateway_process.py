@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from limpet.contracts.messages import Origin
 from limpet.gateway.launch import spawn
@@ -14,19 +17,17 @@ from limpet.wire.channel import Channel
 from limpet.wire.gateway_records import Alive, Begin, FromGateway, Listening, Ping
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
+    from collections.abc import Callable
 
 
-def said(table: ApiTable) -> Listening:
+def said(table: ApiTable, path: Path | None = None) -> Listening:
     """Start the gateway, and return the first that it says."""
     ours, theirs = socket.socketpair()
     with theirs:
         pid = spawn(theirs)
     channel: Channel[FromGateway] = Channel(ours, FromGateway)
     try:
-        channel.send(Begin(Origin("d", "b", "1"), table, None, []))
+        channel.send(Begin(Origin("d", "b", "1"), table, path, []))
         while not (records := list(channel.receive())):
             pass
     finally:
@@ -79,3 +80,24 @@ def test_ctrl_c_in_the_daemons_terminal_leaves_it_to_the_daemon_to_end_the_gatew
         channel.close()
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def test_a_token_file_that_is_a_link_to_itself_is_named(tmp_path: Path) -> None:
+    loop = tmp_path / "tokens"
+    loop.symlink_to(loop)
+    problem = said(ApiTable(listen=[], token_file=loop)).problem
+    assert problem == f"{loop} is a symbolic link that leads round in a circle"
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda path: path.symlink_to(path.with_name("x"))])
+def test_what_is_no_socket_does_not_keep_the_unix_socket_from_its_place(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "api.sock"
+    make(path)
+    (tmp_path / "x").write_text("another file")
+    (tmp_path / "x").chmod(0o600)
+    assert said(ApiTable(listen=[]), path) == Listening([str(path)])
+    assert path.is_socket()
+    assert (tmp_path / "api.sock.damaged").lstat()
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o600

@@ -17,7 +17,7 @@ from limpet.device import boot, state_files
 from limpet.errors import LimpetError, TrustError
 from limpet.trust import library
 from limpet.trust.settings import FOLDER, Trust, trust_of
-from limpet.untrusted import printable, read_file
+from limpet.untrusted import printable, read_linked_file
 from limpet.wording import short_hash
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _agree(arguments: argparse.Namespace, fingerprint: str) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        return read_file(path.resolve(), _LARGEST)
+        return read_linked_file(path, _LARGEST)
     except OSError as error:
         raise LimpetError(f"{path}: {error.strerror}") from error
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from limpet.device import directories
 from limpet.errors import LimpetError
 from limpet.gateway.access import tokens
-from limpet.untrusted import read_file
+from limpet.untrusted import read_linked_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,6 +88,6 @@ def _trust(context: ssl.SSLContext, authorities: Path) -> None:
 
 def _read(path: Path, largest: int, key: str) -> bytes:
     try:
-        return read_file(path.resolve(), largest)
+        return read_linked_file(path, largest)
     except OSError as error:
         raise FileError(f"api.{key} {path}: {error.strerror}") from error

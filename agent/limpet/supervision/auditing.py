@@ -9,7 +9,7 @@ from limpet.contracts.messages import AuditHealth
 from limpet.errors import LimpetError
 from limpet.sha256 import sha256
 from limpet.text_file import LARGEST
-from limpet.untrusted import read_file
+from limpet.untrusted import read_linked_file
 from limpet.wording import short_hash
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def of_update(update: Update, event: str, text: str) -> tuple[What, Who]:
 def _hash_of(path: Path) -> str:
     """Return the SHA-256 of a file, empty if it cannot be read."""
     try:
-        data = read_file(path.resolve(), LARGEST)
+        data = read_linked_file(path, LARGEST)
     except (OSError, LimpetError):
         return ""
     digest = sha256(len(data))

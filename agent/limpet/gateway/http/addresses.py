@@ -8,6 +8,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from limpet.device import state_files
 from limpet.device.unix_path import reachable
 from limpet.errors import LimpetError
 from limpet.tables import listen_address
@@ -40,12 +41,17 @@ def listen(address: str) -> socket.socket:
 
 
 def listen_at_path(path: Path) -> socket.socket:
-    """Listen at a Unix socket, in place of one that an earlier process left. ``ListenError``."""
+    """Listen at a Unix socket, in place of one that an earlier process left. ``ListenError``.
+
+    Anything else of this name is set aside.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with suppress(FileNotFoundError):
             if stat.S_ISSOCK(path.lstat().st_mode):
                 path.unlink()
+            else:
+                state_files.set_aside(path)
         with reachable(path) as short:
             listener.bind(short)
         path.chmod(SOCKET_MODE)

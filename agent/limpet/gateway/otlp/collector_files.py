@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.device import directories
 from limpet.gateway.files import FileError
-from limpet.untrusted import read_file, reading
+from limpet.untrusted import read_linked_file, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def read_headers(path: Path) -> dict[str, str]:
     """Return the headers of a file that has one a line. ``LimpetError``."""
     key = f"api.otlp.headers_file {path}"
     try:
-        data = read_file(directories.credential(path).resolve(), LARGEST)
+        data = read_linked_file(directories.credential(path), LARGEST)
     except OSError as error:
         raise FileError(f"{key}: {error.strerror}") from error
     with reading(key):
