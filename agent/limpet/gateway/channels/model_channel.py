@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import count
 from math import prod
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from limpet.errors import UnreadableError
 from limpet.gateway.channels.spans import Span, Spans
@@ -52,11 +52,26 @@ class NotRunError(RequestError):
     """The model's process had no time for a request. It has not begun with it."""
 
 
+class Waits(Protocol):
+    """Who waits for an answer, such as a future. It is ``done`` before, if its client is gone."""
+
+    def done(self) -> bool:
+        """Whether nothing is awaited any more."""
+
+    def set_result(self, result: Inferred, /) -> None:
+        """Take the answer."""
+
+    def set_exception(self, exception: RequestError, /) -> None:
+        """Take the reason why there is none."""
+
+
 class _Running(NamedTuple):
-    """A request that the process has. ``answer`` is done before, if its client is gone."""
+    """A request that the process has, and until when, in the event loop's time: ``patience`` seconds in all."""
 
     span: Span
-    answer: asyncio.Future[Inferred]
+    answer: Waits
+    until: float
+    patience: float
 
 
 class ModelChannel:
@@ -78,7 +93,9 @@ class ModelChannel:
         self._numbers = count(1)
         self._running: dict[int, _Running] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._ready: list[bytes] = []
         self._unsent = bytearray()
+        self._overdue: asyncio.TimerHandle | None = None
         self._end = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(channel.fileno(), self._read)
@@ -106,11 +123,18 @@ class ModelChannel:
             )
         if len(self._running) + len(self._waiting) >= MOST_WAITING:
             raise self._busy(f"{MOST_WAITING} requests wait for it already")
-        span = None if self._waiting else self._spans.take(size)
+        span = self.take_now(size)
         while span is None:
             await self._free()
             span = self._spans.take(size)
         return span
+
+    def take_now(self, size: int) -> Span | None:
+        """Return a part of the memory, as ``take``. ``None`` if none is free now."""
+        if self._waiting or len(self._running) >= MOST_WAITING:
+            return None
+        self.last_used = self._loop.time()
+        return self._spans.take(size)
 
     async def _free(self) -> None:
         future: asyncio.Future[None] = self._loop.create_future()
@@ -141,31 +165,64 @@ class ModelChannel:
 
         ``RequestError`` if the model refuses, is busy, or is gone.
         """
+        answer: asyncio.Future[Inferred] = self._loop.create_future()
+        self.start(span, inputs, outputs, answer, real=real, patience=patience)
+        return succeeded(await answer)
+
+    def start(  # noqa: PLR0913 - a request has these parts
+        self,
+        span: Span,
+        inputs: Sequence[Placed],
+        outputs: Span,
+        answer: Waits,
+        *,
+        real: bool,
+        patience: float = PATIENCE,
+    ) -> None:
+        """Have the model run, as ``run``. ``answer`` gets what the process answers."""
         if self._end.is_set():
             raise self._busy("its process ended")
         number = next(self._numbers)
-        answer: asyncio.Future[Inferred] = self._loop.create_future()
-        self._running[number] = _Running(span, answer)
+        until = self._loop.time() + patience
+        self._running[number] = _Running(span, answer, until, patience)
         self._send(Infer(number, list(inputs), outputs.offset, outputs.size, real))
-        timer = self._loop.call_later(patience, self._fail, answer, f"it did not answer within {patience:g} s")
-        try:
-            inferred = await answer
-        finally:
-            timer.cancel()
-        if inferred.problem:
-            kind = NotRunError if inferred.busy else RequestError
-            raise kind("busy" if inferred.busy else "failed", cleaned(inferred.problem))
-        return inferred
+        if self._overdue is None or until < self._overdue.when():
+            self._look_again(until)
 
-    def _fail(self, future: asyncio.Future[Any], reason: str) -> None:
-        if not future.done():
-            future.set_exception(self._busy(reason))
+    def _look_again(self, at: float) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+        self._overdue = self._loop.call_at(at, self._refuse_overdue)
+
+    def _refuse_overdue(self) -> None:
+        """Fail what the process has for too long. One timer serves all requests: most never need it."""
+        self._overdue = None
+        now = self._loop.time()
+        for running in self._running.values():
+            if running.until <= now:
+                self._fail(running.answer, f"it did not answer within {running.patience:g} s")
+        left = [running.until for running in self._running.values() if not running.answer.done()]
+        if left:
+            self._look_again(min(left))
+
+    def _fail(self, answer: Waits | asyncio.Future[None], reason: str) -> None:
+        if not answer.done():
+            answer.set_exception(self._busy(reason))
 
     def _busy(self, reason: str) -> RequestError:
         return RequestError("busy", f'model "{self.serving.model}" cannot be used now: {reason}; try again')
 
     def _send(self, record: Infer) -> None:
-        data = self._channel.encode(record)
+        """Send a request, together with those that begin at the same time."""
+        if not self._ready:
+            self._loop.call_soon(self._flush)
+        self._ready.append(self._channel.encode(record))
+
+    def _flush(self) -> None:
+        data = b"".join(self._ready)
+        self._ready.clear()
+        if self._end.is_set():
+            return
         if self._unsent:
             self._unsent += data
         else:
@@ -212,12 +269,22 @@ class ModelChannel:
         self._loop.remove_reader(self._channel.fileno())
         self._loop.remove_writer(self._channel.fileno())
         self._channel.close()
-        for running in self._running.values():
+        if self._overdue is not None:
+            self._overdue.cancel()
+        for running in list(self._running.values()):
             self._fail(running.answer, reason)
         for waiting in self._waiting:
             self._fail(waiting, reason)
         self._running.clear()
         self._ended(self)
+
+
+def succeeded(inferred: Inferred) -> Inferred:
+    """Return an answer that has outputs. ``RequestError`` if it has none."""
+    if inferred.problem:
+        kind = NotRunError if inferred.busy else RequestError
+        raise kind("busy" if inferred.busy else "failed", cleaned(inferred.problem))
+    return inferred
 
 
 def check(inferred: Inferred, serving: Serving, within: Span) -> None:

@@ -86,6 +86,10 @@ class Models:
             )
         return max(found, key=lambda one: (bool(one.pipelines), one.ready, one.version))
 
+    def open_channel(self, name: str, version: int | None) -> ModelChannel | None:
+        """Return the channel to a model, ``None`` if there is none yet."""
+        return self._channels.get((name, version))
+
     async def channel(self, name: str, version: int | None) -> ModelChannel:
         """Return the channel to a model. ``RequestError`` if it is not there or not ready."""
         key = (name, version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,7 @@ from limpet.gateway.access.limits import TOO_LARGE, TOO_MANY, Budget, Rates
 from limpet.gateway.access.proxies import behind
 from limpet.gateway.access.rights import client_of, refusal
 from limpet.gateway.http.accepted import CONNECTION
+from limpet.gateway.http.repeated import LESSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from limpet.gateway.access.credentials import Credentials
     from limpet.gateway.access.peers import Connection
     from limpet.gateway.access.rights import Peer
+    from limpet.gateway.http.repeated import Lesson
 
 CLIENT = "limpet.client"
 """Key of the ``Client`` in a request's scope."""
@@ -107,7 +110,24 @@ class Guard:
         refused = refusal(client, path, protected=protected)
         if refused is not None:
             raise RefusedError(*refused, _CHALLENGE if refused[0] == 401 else None)
+        lesson: Lesson | None = scope.get(LESSON)
+        if lesson is not None and "cookie" not in headers:  # a session can end
+            lesson.admit = partial(self._admit_again, connection)
+            lesson.release = partial(self._release, connection)
         return headers
+
+    def _admit_again(self, connection: Connection, size: int) -> bool:
+        """Count a request with a head that may pass, and its body. ``False`` if there is no room for them."""
+        if size > SMALL and not self._budget.take(connection.key, size, near=connection.loopback):
+            return False
+        if self._rates.allows(connection.key, monotonic()):
+            return True
+        self._release(connection, size)
+        return False
+
+    def _release(self, connection: Connection, size: int) -> None:
+        if size > SMALL:
+            self._budget.give(connection.key, size)
 
     def _check_site(self, scope: Scope, headers: dict[str, str], connection: Connection) -> None:
         host = headers.get("host", "")
@@ -196,7 +216,7 @@ class _Answer:
     async def send(self, message: Message) -> None:
         """Send a part of the application's answer."""
         if message["type"] == "http.response.start":
-            message["headers"] = _secured(message.get("headers", []))
+            message["headers"] = secured(message.get("headers", []))
         self._has_begun = True
         await self._send(message)
 
@@ -216,7 +236,7 @@ class _Answer:
         await self._send({"type": f"{self._kind}.body", "body": body})
 
 
-def _secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Return the headers of an answer, and those that limit what browsers do with it."""
     found = [*headers, *_EVERY]
     names = dict(found)

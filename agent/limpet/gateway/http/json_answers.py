@@ -33,7 +33,7 @@ _REASONS = {
     404: "this path does not exist; /openapi.json has all paths",
     405: "this path does not have this method; the header Allow has its methods",
 }
-_STATUS: dict[Cause, int] = {
+STATUS: dict[Cause, int] = {
     "invalid": 400,
     "denied": 403,
     "unknown": 404,
@@ -98,7 +98,7 @@ async def _not_found(_request: Request, error: Exception) -> Response:
 
 async def _not_possible(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
-    return refusal(_STATUS[error.cause], str(error), {"Retry-After": "1"} if error.cause == "busy" else None)
+    return refusal(STATUS[error.cause], str(error), {"Retry-After": "1"} if error.cause == "busy" else None)
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import zlib
+from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from limpet.contracts.api import Refused
+from limpet.gateway.channels.model_channel import NotRunError
 from limpet.gateway.errors import RequestError
-from limpet.gateway.http.guard import BODY, CLIENT
+from limpet.gateway.http.guard import BODY, CLIENT, secured
+from limpet.gateway.http.json_answers import STATUS
+from limpet.gateway.http.repeated import LESSON
 from limpet.gateway.open_inference.json_requests import RAW, decoded, encoded, raw_request, request, uses_regions
+from limpet.gateway.open_inference.service import version_number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import Receive, Scope, Send
 
+    from limpet.gateway.http.repeated import Lesson
+    from limpet.gateway.open_inference.json_requests import JsonRequest
+    from limpet.gateway.open_inference.messages import InferAnswer
     from limpet.gateway.open_inference.service import OpenInference
 
 HEADER_LENGTH = b"inference-header-content-length"
@@ -54,6 +68,74 @@ class InferRoute:
             headers += [(b"content-type", b"application/octet-stream"), (HEADER_LENGTH, b"%d" % length)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+        lesson: Lesson | None = scope.get(LESSON)
+        if lesson is not None and header_length != "0" and is_repeatable(scope):
+            lesson.learn(len(body), partial(self._again, model, version_number(version), header_length))
+
+    def _again(
+        self,
+        model: str,
+        version: int | None,
+        header_length: str | None,
+        body: bytes | bytearray,
+        reply: Callable[[bytes | None], None],
+    ) -> bool:
+        """Begin to answer a request that came before with another body. ``False`` if it is to go the usual way."""
+        channel = self._protocol.models.open_channel(model, version)
+        if channel is None:
+            return False
+        try:
+            asked, binary = decoded(body, header_length)
+            if uses_regions(asked):
+                return False
+            wanted = request(model, "" if version is None else str(version), None, asked, binary)
+            return self._protocol.start(channel, wanted, partial(_reply, asked, reply))
+        except RequestError:  # The usual way says why.
+            return False
+
+
+def _reply(asked: JsonRequest, reply: Callable[[bytes | None], None], answer: InferAnswer | RequestError) -> None:
+    """Pass an answer on as HTTP has it."""
+    if isinstance(answer, NotRunError):
+        reply(None)
+        return
+    try:
+        if isinstance(answer, RequestError):
+            raise answer
+        content, length = encoded(answer, asked)
+    except RequestError as error:
+        reply(refused(error))
+        return
+    if length is None:
+        reply(b"%bcontent-length: %d\r\n\r\n%b" % (_JSON, len(content), content))
+    else:
+        reply(b"%b%d\r\ncontent-length: %d\r\n\r\n%b" % (_BINARY, length, len(content), content))
+
+
+def refused(error: RequestError) -> bytes:
+    """Return an error as HTTP has it."""
+    status = HTTPStatus(STATUS[error.cause])
+    body = msgspec.json.encode(Refused(error=str(error)))
+    again = b"retry-after: 1\r\n" if error.cause == "busy" else b""
+    return b"%bcontent-length: %d\r\n%b\r\n%b" % (_head(status), len(body), again, body)
+
+
+def is_repeatable(scope: Scope) -> bool:
+    """Whether the head of a request says nothing that concerns this request alone, or its connection."""
+    return scope["http_version"] == "1.1" and not any(
+        name in _ONCE or (name == b"connection" and value.lower() != b"keep-alive")
+        for name, value in scope["headers"]
+    )
+
+
+def _head(status: HTTPStatus, kind: bytes = b"application/json") -> bytes:
+    lines = [b"%b: %b" % header for header in secured([(b"content-type", kind)])]
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, status.phrase.encode(), b"\r\n".join(lines))
+
+
+_ONCE = {b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"}
+_JSON = _head(HTTPStatus.OK)
+_BINARY = _head(HTTPStatus.OK, b"application/octet-stream") + HEADER_LENGTH + b": "
 
 
 async def whole_body(receive: Receive, largest: int) -> bytes:

@@ -11,6 +11,7 @@ from msgspec import Meta
 from limpet.errors import UnreadableError
 from limpet.gateway.channels.model_channel import PATIENCE
 from limpet.gateway.errors import RequestError
+from limpet.gateway.open_inference.long_numbers import cut, packed
 from limpet.gateway.open_inference.messages import Bytes, InferAnswer, InferRequest, Input, Region, Wanted
 from limpet.gateway.open_inference.tensors import FORMS, pack, unpack
 from limpet.untrusted import reading
@@ -19,7 +20,7 @@ from limpet.wire.guest_records import MOST_DIMENSIONS, MOST_TENSORS
 if TYPE_CHECKING:
     from limpet.gateway.open_inference.planning import ModelForm
 
-    Numbers: TypeAlias = list[Any]
+    Numbers: TypeAlias = list[Any] | bytes | str
 else:
     Numbers = list[int | float | bool]
     for _ in range(MOST_DIMENSIONS - 1):
@@ -83,6 +84,12 @@ class JsonInput(msgspec.Struct):
         return self.parameters or InputParameters()
 
 
+class _CutInput(JsonInput):
+    """An input whose ``data`` may have been cut out."""
+
+    data: Numbers | str | None = None
+
+
 class JsonOutput(msgspec.Struct):
     """An output that is wanted."""
 
@@ -112,6 +119,10 @@ class JsonRequest(msgspec.Struct):
     def settings(self) -> RequestParameters:
         """The parameters, or their defaults."""
         return self.parameters or RequestParameters()
+
+
+class _CutRequest(JsonRequest):
+    inputs: Annotated[list[_CutInput], Meta(max_length=MOST_TENSORS)]  # type: ignore[assignment]
 
 
 class AnswerParameters(msgspec.Struct, omit_defaults=True):
@@ -145,10 +156,14 @@ class JsonAnswer(msgspec.Struct, omit_defaults=True):
 RAW = JsonRequest([], parameters=RequestParameters(binary_data_output=True))
 """What a request without JSON wants."""
 _DECODER = msgspec.json.Decoder(JsonRequest)
+_CUT_DECODER = msgspec.json.Decoder(_CutRequest)
+_LIST = msgspec.json.Decoder(list[int | float])
+_CUT_DECODER = msgspec.json.Decoder(_CutRequest)
+_NUMBERS = msgspec.json.Decoder(list[int | float])
 _ENCODER = msgspec.json.Encoder()
 
 
-def decoded(body: bytes, header_length: str | None) -> tuple[JsonRequest, memoryview]:
+def decoded(body: bytes | bytearray, header_length: str | None) -> tuple[JsonRequest, memoryview]:
     """Return the JSON of a body, and what follows it. ``header_length``: of the header that says where it ends."""
     view = memoryview(body)
     end = len(view)
@@ -158,13 +173,31 @@ def decoded(body: bytes, header_length: str | None) -> tuple[JsonRequest, memory
                 "invalid", f"Inference-Header-Content-Length must be a number, 0 to {end}, the length of the body"
             )
         end = int(header_length)
-    if (lists := body.count(b"[", 0, end)) > MOST_LISTS:
-        raise RequestError("invalid", f"the JSON has {lists} lists; at most {MOST_LISTS} are read. Send flat data")
     try:
         with reading("the body"):
-            return _DECODER.decode(view[:end]), view[end:]
+            return _decode(body if end == len(view) else bytes(view[:end])), view[end:]
     except UnreadableError as error:
         raise RequestError("invalid", str(error)) from error
+
+
+def _decode(text: bytes | bytearray) -> JsonRequest:
+    """Return the JSON of a body. Where ``data`` is a long list, it has the bytes of the tensor in its place."""
+    text, long = cut(text)
+    if (lists := text.count(b"[")) > MOST_LISTS:
+        raise RequestError("invalid", f"the JSON has {lists} lists; at most {MOST_LISTS} are read. Send flat data")
+    if not long:
+        return _DECODER.decode(text)
+    found = _CUT_DECODER.decode(text)
+    for one in found.inputs:
+        if isinstance(one.data, str):
+            if one.data not in long:
+                raise UnreadableError(f"the data of {one.name!r} is no list")
+            one.data = _tensor(one, long.pop(one.data))
+    return found
+
+
+def _tensor(one: _CutInput, numbers: memoryview) -> bytes:
+    return packed(one.datatype, numbers) or pack(one.datatype, _LIST.decode(b"[%b]" % bytes(numbers)), one.name)
 
 
 def request(model: str, version: str, uid: int | None, body: JsonRequest, binary: memoryview) -> InferRequest:
@@ -218,6 +251,9 @@ def _content(one: JsonInput, binary: memoryview) -> tuple[Bytes | Region, memory
         return binary[:size], binary[size:]
     if one.data is None:
         raise RequestError("invalid", f'input "{one.name}" has no data')
+    if isinstance(one.data, bytes):
+        return one.data, binary
+    assert not isinstance(one.data, str)
     return pack(one.datatype, one.data, one.name), binary
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from time import perf_counter_ns, time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
-from limpet.gateway.channels.model_channel import NotRunError, item_size
+from limpet.gateway.channels.model_channel import NotRunError, item_size, succeeded
 from limpet.gateway.channels.spans import Span
 from limpet.gateway.errors import RequestError
 from limpet.gateway.open_inference.messages import InferAnswer, Output, Region
@@ -17,7 +17,7 @@ from limpet.gateway.open_inference.tensors import DATATYPES
 from limpet.wire.guest_records import Placed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from limpet.gateway.channels.model_channel import ModelChannel
     from limpet.gateway.channels.models import Models
@@ -66,7 +66,51 @@ class OpenInference:
         counted.add(inferred, planned.rows, perf_counter_ns() - begin, time_ns() // 1_000_000)
         return InferAnswer(request.model, version, request.id, outputs)
 
+    def start(self, channel: ModelChannel, request: InferRequest, reply: Reply) -> bool:
+        """Begin to run a model, without waiting for anything. ``False`` if it has no room at once.
+
+        ``reply`` gets the answer. ``RequestError`` says what is wrong with the request.
+        """
+        begin = perf_counter_ns()
+        model = self._form(channel)
+        planned = plan(channel.serving, model, request)
+        span = channel.take_now(planned.inputs_size + planned.outputs_size)
+        if span is None:
+            return False
+        try:
+            placed, room = self._place(channel, planned, span, request)
+            started = _Started(self, channel, model, planned, span, request, reply, begin)
+            channel.start(span, placed, room, started, real=request.real, patience=request.patience)
+        except RequestError:
+            channel.give_back(span)
+            raise
+        return True
+
+    def finish(self, started: _Started, inferred: Inferred | RequestError) -> InferAnswer:
+        """Return the answer to a request that was started. ``RequestError`` says why there is none."""
+        channel, request = started.channel, started.request
+        version = str(channel.serving.version)
+        counted = self._statistics(request.model, version)
+        took = perf_counter_ns() - started.begin
+        try:
+            if isinstance(inferred, RequestError):
+                raise inferred
+            succeeded(inferred)
+            outputs = self._outputs(channel, started.model, started.planned, inferred, request.uid)
+        except RequestError:
+            counted.fail.add(took)
+            raise
+        counted.add(inferred, started.planned.rows, took, time_ns() // 1_000_000)
+        return InferAnswer(request.model, version, request.id, outputs)
+
     async def _run(self, channel: ModelChannel, planned: Plan, span: Span, request: InferRequest) -> Inferred:
+        placed, room = self._place(channel, planned, span, request)
+        return await channel.run(span, placed, room, real=request.real, patience=request.patience)
+
+    def _place(
+        self, channel: ModelChannel, planned: Plan, span: Span, request: InferRequest
+    ) -> tuple[list[Placed], Span]:
+        """Copy inputs to the memory. Return where they are, and where outputs go."""
         placed = []
         for part in planned.parts:
             begin = span.offset + part.offset
@@ -76,8 +120,7 @@ class OpenInference:
             else:
                 target[:] = part.content
             placed.append(Placed(part.dtype, part.shape, begin))
-        room = Span(span.offset + planned.inputs_size, planned.outputs_size)
-        return await channel.run(span, placed, room, real=request.real, patience=request.patience)
+        return placed, Span(span.offset + planned.inputs_size, planned.outputs_size)
 
     def _outputs(
         self, channel: ModelChannel, model: ModelForm, planned: Plan, inferred: Inferred, uid: int | None
@@ -135,6 +178,53 @@ class OpenInference:
         if found is None:
             found = self.statistics[key] = ModelStatistics()
         return found
+
+
+Reply: TypeAlias = "Callable[[InferAnswer | RequestError], None]"
+
+
+class _Started:
+    """A request that a model runs, and what is to be done with the answer."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - all that is known of it
+        self,
+        protocol: OpenInference,
+        channel: ModelChannel,
+        model: ModelForm,
+        planned: Plan,
+        span: Span,
+        request: InferRequest,
+        reply: Reply,
+        begin: int,
+    ) -> None:
+        self.channel = channel
+        self.model = model
+        self.planned = planned
+        self.request = request
+        self.begin = begin
+        self._protocol = protocol
+        self._span = span
+        self._reply = reply
+        self._is_done = False
+
+    def done(self) -> bool:
+        """Whether there is an answer."""
+        return self._is_done
+
+    def set_result(self, result: Inferred | RequestError) -> None:
+        """Pass on what the model's process answered."""
+        self._is_done = True
+        answer: InferAnswer | RequestError
+        try:
+            answer = self._protocol.finish(self, result)
+        except RequestError as error:
+            answer = error
+        self.channel.give_back(self._span)
+        self._reply(answer)
+
+    def set_exception(self, exception: RequestError) -> None:
+        """Pass on the reason why it did not answer."""
+        self.set_result(exception)
 
 
 def version_number(version: str) -> int | None:
