@@ -141,7 +141,8 @@ def _open(owner: int, key: str, size: int) -> int:
     except PermissionError as error:
         raise RequestError(
             "denied",
-            f'the daemon may not open the shared memory "{key}"; make it readable and writable for its user',
+            f'the daemon may not open the shared memory "{key}". '
+            f"Give its group access, as in: chgrp limpet /dev/shm/{key}; chmod 660 /dev/shm/{key}",
         ) from error
     except FileNotFoundError as error:
         raise RequestError("unknown", f'there is no shared memory "{key}"') from error
