@@ -36,6 +36,7 @@ import grpc.aio
 
 from limpet.gateway.open_inference.grpc_messages import SERVICE
 from limpet.gateway.open_inference.grpc_methods import Caller, Methods
+from limpet.gateway.open_inference.protobuf_fields import check_fields
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -247,6 +248,7 @@ def _refuse(context: grpc.aio.ServicerContext, status: grpc.StatusCode, reason: 
 
 
 def _decoded(method: Method, data: bytes) -> Any:
+    check_fields(data, method.request.DESCRIPTOR)
     try:
         with reading("the message"):
             return method.request.FromString(data)
