@@ -12,7 +12,8 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metr
 
 from limpet.errors import LimpetError, TransportError
 from limpet.gateway.otlp import collector_files
-from limpet.gateway.otlp.collector import LARGEST_ANSWER, Collector, RefusedError
+from limpet.gateway.otlp.collector import LARGEST_ANSWER, LONGEST_WAIT, BusyError, Collector, RefusedError
+from limpet.gateway.otlp.export import pause
 from limpet.tables import OtlpTable
 from support import certificates
 from support.api_daemon import api_daemon
@@ -81,6 +82,41 @@ def test_a_collector_that_is_busy_may_be_sent_the_same_again(status: int) -> Non
         received.status = status
         with pytest.raises(TransportError, match=str(status)):
             _connect(OtlpTable(url=received.url)).send("/v1/metrics", REQUEST, ANSWER)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("", 0), ("7", 7), ("99999999999", LONGEST_WAIT), ("-1", 0), ("²", 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
+)
+def test_a_collector_that_is_busy_says_for_how_long(header: str, seconds: float) -> None:
+    with collector() as received:
+        received.status, received.retry_after = 503, header.encode().decode("latin-1")
+        with pytest.raises(BusyError) as caught:
+            _connect(OtlpTable(url=received.url)).send("/v1/metrics", REQUEST, ANSWER)
+    assert caught.value.seconds == seconds
+
+
+@pytest.mark.parametrize("status", [202, 204])
+def test_a_collector_may_take_a_request_with_another_status_of_success(status: int) -> None:
+    with collector() as received:
+        received.status, received.body = status, b"" if status == 204 else b"queued"
+        assert _connect(OtlpTable(url=received.url)).send("/v1/metrics", REQUEST, ANSWER) == ANSWER()
+
+
+@pytest.mark.parametrize(
+    ("failures", "error", "seconds"),
+    [
+        (0, None, 60),
+        (1, TransportError(""), 60),
+        (1, BusyError("", 0), 60),
+        (1, BusyError("", 900), 900),
+        (9, BusyError("", 3), 60),
+    ],
+)
+def test_a_collector_is_left_alone_for_as_long_as_it_wants(
+    failures: int, error: LimpetError | None, seconds: float
+) -> None:
+    assert pause(60.0, failures, error) == seconds
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 500])

@@ -28,12 +28,13 @@ _KINDS: dict[str, Any] = {
 class Collector:
     """What came. ``bodies``: the last bytes of each path.
 
-    ``status`` and ``body`` are the answer; without a ``body`` it is an empty response.
+    ``status``, ``body`` and ``retry_after`` are the answer; without a ``body`` it is an empty response.
     """
 
     def __init__(self) -> None:
         self.status = 200
         self.body: bytes | None = None
+        self.retry_after = ""
         self.requests: list[tuple[str, dict[str, str], Any]] = []
         self.bodies: dict[str, bytes] = {}
         self.url = ""
@@ -70,6 +71,8 @@ def collector(certificate: tuple[Path, Path] | None = None) -> Iterator[Collecto
             state.requests.append((self.path.removeprefix("/otlp"), dict(self.headers), request))
             answer = answered().SerializeToString() if state.body is None else state.body
             self.send_response(state.status)
+            if state.retry_after:
+                self.send_header("Retry-After", state.retry_after)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)

@@ -50,6 +50,21 @@ def at(monotonic: float, ahead: float) -> datetime:
     return datetime.fromtimestamp(monotonic + ahead, timezone.utc)
 
 
+class Start:
+    """When something started, which is now. The wall clock may be set later, by years and also back."""
+
+    def __init__(self) -> None:
+        self._monotonic = time.monotonic()
+        self._unix = 0.0
+
+    def unix(self) -> float:
+        """Return the Unix time. It stays the same while the clock is corrected a little: counters begin there."""
+        now = time.time() - (time.monotonic() - self._monotonic)
+        if abs(now - self._unix) > STEP:
+            self._unix = round(now, 2)
+        return self._unix
+
+
 class ClockWatch:
     """Notices that the wall clock was set."""
 

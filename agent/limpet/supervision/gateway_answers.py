@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-from time import monotonic, time
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from limpet.device.clock import Start
 from limpet.wire.border import cleaned
 from limpet.wire.gateway_records import (
     Figures,
@@ -45,10 +45,6 @@ if TYPE_CHECKING:
 
 REPORTER = "api"
 """The name under which the audit journal has commands that came over the local API."""
-
-
-STEADY = 1.0
-"""Seconds by which the start may seem to move before it is taken to have moved."""
 
 
 class Known(NamedTuple):
@@ -89,28 +85,13 @@ class _Command:
         self._reply(Replied(self._number, msgspec.json.encode(reply)))
 
 
-class _Start:
-    """When the supervisor started."""
-
-    def __init__(self) -> None:
-        self._monotonic = monotonic()
-        self._unix = 0.0
-
-    def unix(self) -> float:
-        """Return the Unix time. It stays the same while the clock is corrected a little: counters begin there."""
-        now = time() - (monotonic() - self._monotonic)
-        if abs(now - self._unix) > STEADY:
-            self._unix = round(now, 2)
-        return self._unix
-
-
 class GatewayAnswers:
     """Answers requests of the gateway."""
 
     def __init__(self, known: Known, services: Services) -> None:
         self._known = known
         self._services = services
-        self._start = _Start()
+        self._start = Start()
 
     def answer(self, request: Request, reply: Reply) -> None:
         """Answer a request, now or later."""

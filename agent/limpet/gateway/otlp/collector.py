@@ -27,10 +27,20 @@ TIMEOUT = 10.0
 """Seconds for each wait for the collector, and for the whole answer."""
 LARGEST_ANSWER = 1 << 16
 _RETRYABLE = frozenset({429, 502, 503, 504})
+LONGEST_WAIT = 3600.0
+"""Seconds for which a collector can ask to be left alone."""
 
 
 class RefusedError(LimpetError):
     """The collector will not take this request, however often it is sent."""
+
+
+class BusyError(TransportError):
+    """The collector is busy. ``seconds``: for how long it wants to be left alone. 0 if it does not say."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__(text)
+        self.seconds = seconds
 
 
 class Collector:
@@ -71,9 +81,12 @@ class Collector:
         except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
             raise TransportError(cleaned(f"the collector cannot be reached: {_reason(error)}")) from error
         if response.status in _RETRYABLE:
-            raise TransportError(f"the collector is busy: HTTP status {response.status}")
-        if response.status != 200:
+            seconds = _seconds(response.headers.get("Retry-After", ""))
+            raise BusyError(f"the collector is busy: HTTP status {response.status}", seconds)
+        if not 200 <= response.status < 300:
             raise RefusedError(f"the collector refuses it: HTTP status {response.status}")
+        if response.status != 200:  # some accept it so, against the protocol, and their answer is no message
+            data = b""
         try:
             with reading("the collector's answer"):
                 found: A = answer.FromString(data)
@@ -91,6 +104,12 @@ def _read(response: urllib3.BaseHTTPResponse) -> bytes:
             response.close()
             raise OSError(f"its answer has more than {LARGEST_ANSWER} bytes, or takes more than {TIMEOUT:g} s")
     return bytes(data)
+
+
+def _seconds(retry_after: str) -> float:
+    """Return the seconds of a header ``Retry-After``. 0 if it has a date, as the clock may be wrong."""
+    is_number = retry_after.isascii() and retry_after.isdecimal()
+    return min(float(retry_after), LONGEST_WAIT) if is_number else 0.0
 
 
 def _reason(error: Exception) -> str:

@@ -14,10 +14,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from limpet.backoff import Backoff
+from limpet.device.clock import Start
 from limpet.errors import LimpetError, TransportError
 from limpet.gateway.metrics.families import families
 from limpet.gateway.metrics.inference import inference_families
-from limpet.gateway.otlp.collector import Collector
+from limpet.gateway.otlp.collector import BusyError, Collector
 from limpet.gateway.otlp.requests import Machine, Period, metrics_request, resource, trace_request
 from limpet.wire.border import cleaned
 from limpet.wire.gateway_records import GetTraces, Traces
@@ -51,7 +52,7 @@ class Exporter:
     """Metrics and traces for one collector. ``files`` were read before."""
 
     def __init__(self, table: OtlpTable, files: CollectorFiles, origin: Origin) -> None:
-        self._began = time_ns()
+        self._start = Start()
         self._table = table
         self._collector = Collector(table.url, files)
         machine = os.uname()
@@ -77,7 +78,7 @@ class Exporter:
         now = time_ns()
         found = [
             (families(figures), Period(round(figures.started * 1e9), now)),
-            (inference_families(statistics), Period(self._began, now)),
+            (inference_families(statistics), Period(round(self._start.unix() * 1e9), now)),
         ]
         request = metrics_request(found, self._resource)
         answer = await self._send("/v1/metrics", request, ExportMetricsServiceResponse)
@@ -130,9 +131,11 @@ async def _repeat(what: str, interval: float, export: Callable[[], Awaitable[Non
     """Export every so many seconds, and less often while that fails. The first failure in a row is logged."""
     failures = 0
     while True:
+        failed: LimpetError | None = None
         try:
             await export()
         except LimpetError as error:
+            failed = error
             failures += 1
             if failures == 1:
                 log.warning("OTLP: %s could not be exported: %s", what, error)
@@ -140,7 +143,13 @@ async def _repeat(what: str, interval: float, export: Callable[[], Awaitable[Non
             if failures:
                 log.info("OTLP: %s are exported again", what)
             failures = 0
-        await asyncio.sleep(max(interval, PAUSES.pause(failures) if failures else 0.0))
+        await asyncio.sleep(pause(interval, failures, failed))
+
+
+def pause(interval: float, failures: int, error: LimpetError | None) -> float:
+    """Return the seconds until the next export. ``error``: the last of so many failures in a row."""
+    wanted = error.seconds if isinstance(error, BusyError) else 0.0
+    return max(interval, wanted, PAUSES.pause(failures) if failures else 0.0)
 
 
 def _report_rejected(what: str, count: int, answer: Any) -> None:
