@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
 
-from limpet.gateway.channels.model_channel import ModelChannel, attached
+from limpet.errors import UnreadableError
+from limpet.gateway.channels.model_channel import PATIENCE, ModelChannel, attached, check
 from limpet.gateway.channels.spans import Span
 from limpet.gateway.errors import RequestError
-from limpet.wire.guest_records import MOST_WAITING, Inferred, Placed
+from limpet.wire.guest_records import MOST_TENSORS, MOST_WAITING, Inferred, Placed, Serving, TensorFacts
 from support.model_process import model_process
 
 if TYPE_CHECKING:
@@ -116,6 +118,8 @@ def test_memory_of_a_request_that_is_given_up_is_not_used_before_the_process_has
         with pytest.raises(RequestError, match=r"did not answer within 0\.01 s"):
             await infer(channel, patience=0.01)
         assert not channel.idle
+        assert not channel.is_stuck(monotonic())
+        assert channel.is_stuck(monotonic() + PATIENCE)
         span = await channel.take(64)
         assert span.offset >= 256
         channel.give_back(span)
@@ -141,3 +145,13 @@ def test_requests_wait_for_memory_in_turn_and_too_many_are_refused() -> None:
             await channel.take(MEMORY + 1)
 
     with_channel("well", use)
+
+
+def test_outputs_that_lie_in_each_other_are_refused() -> None:
+    facts = [TensorFacts(f"output{n}", "|i1", [16]) for n in range(MOST_TENSORS)]
+    serving = Serving("model", 1, "0" * 64, "runtime", "cpu", [], facts)
+    within = Span(64, 16 * MOST_TENSORS)
+    apart = [Placed("|i1", [16], 64 + 16 * n) for n in range(MOST_TENSORS)]
+    check(Inferred(1, apart), serving, within)
+    with pytest.raises(UnreadableError, match="into each other"):
+        check(Inferred(1, [Placed("|i1", [within.size], 64)] * MOST_TENSORS), serving, within)

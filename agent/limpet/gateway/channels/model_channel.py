@@ -66,12 +66,16 @@ class Waits(Protocol):
 
 
 class _Running(NamedTuple):
-    """A request that the process has, and until when, in the event loop's time: ``patience`` seconds in all."""
+    """A request that the process has, and until when, in the event loop's time: ``patience`` seconds in all.
+
+    If no client waits for it any more, the process may still have it. ``since``: by ``monotonic``.
+    """
 
     span: Span
     answer: Waits
     until: float
     patience: float
+    since: float
 
 
 class ModelChannel:
@@ -112,6 +116,11 @@ class ModelChannel:
     def idle(self) -> bool:
         """Whether no request uses it."""
         return not self._spans and not self._waiting
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether the process has not answered a request for too long. Its memory would never be free again."""
+        oldest = next(iter(self._running.values()), None)
+        return oldest is not None and oldest.since + PATIENCE <= now
 
     async def take(self, size: int) -> Span:
         """Return a part of the memory for one request, until ``give_back``. ``RequestError`` if there is none."""
@@ -184,7 +193,7 @@ class ModelChannel:
             raise self._busy("its process ended")
         number = next(self._numbers)
         until = self._loop.time() + patience
-        self._running[number] = _Running(span, answer, until, patience)
+        self._running[number] = _Running(span, answer, until, patience, monotonic())
         self._send(Infer(number, list(inputs), outputs.offset, outputs.size, real))
         if self._overdue is None or until < self._overdue.when():
             self._look_again(until)
@@ -291,12 +300,16 @@ def check(inferred: Inferred, serving: Serving, within: Span) -> None:
     """See that outputs are those of the model, and within the request's memory. ``UnreadableError``."""
     if len(inferred.outputs) != len(serving.outputs):
         raise UnreadableError(f"it sent {len(inferred.outputs)} outputs; the model has {len(serving.outputs)}")
+    total = 0
     for placed, facts in zip(inferred.outputs, serving.outputs, strict=True):
         if placed.dtype != facts.dtype and not (facts.scale and placed.dtype == REAL):
             raise UnreadableError(f"it sent an output of {placed.dtype}; the model has {facts.dtype}")
-        end = placed.offset + prod(placed.shape) * item_size(placed.dtype)
-        if not (within.offset <= placed.offset and end <= within.offset + within.size):
+        size = prod(placed.shape) * item_size(placed.dtype)
+        total += size
+        if not (within.offset <= placed.offset and placed.offset + size <= within.offset + within.size):
             raise UnreadableError("it put an output where it may not")
+    if total > within.size:  # They overlap, and the copies of them would take many times the memory.
+        raise UnreadableError("it put outputs into each other")
 
 
 def item_size(dtype: str) -> int:

@@ -152,10 +152,12 @@ class Models:
         min(idle, key=lambda channel: channel.last_used).close("another model needs its room")
 
     def _close_idle(self) -> None:
-        until = monotonic() - IDLE
+        now = monotonic()
         for channel in list(self._channels.values()):
-            if channel.idle and channel.last_used <= until:
+            if channel.idle and channel.last_used <= now - IDLE:
                 channel.close("no request used it")
+            elif channel.is_stuck(now):
+                channel.close("its process does not answer")
         self._timer = None
         if self._channels:
             self._timer = asyncio.get_running_loop().call_later(IDLE, self._close_idle)
