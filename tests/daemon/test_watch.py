@@ -89,7 +89,7 @@ def test_on_a_terminal_it_shows_values_results_and_rates_and_leaves_the_terminal
         terminal.resize(20, 60)
         wait_until(lambda: "q quit" in terminal.text[written:])
         running.signal(signal.SIGHUP)
-        pages = {"p": "of 2)", "d": "runs for", "e": "one: running", "l": "supervisor: configuration read again"}
+        pages = {"p": "of 2)", "d": "up for", "e": "one: running", "l": "supervisor: configuration read again"}
         for key, text in {**pages, "a": "results/s"}.items():
             written = len(terminal.text)
             terminal.press(key)
