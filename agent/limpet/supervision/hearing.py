@@ -23,12 +23,10 @@ from limpet.wire.records import (
 
 if TYPE_CHECKING:
     from limpet.supervision.commands import Commands
-    from limpet.supervision.pictures import Pictures
+    from limpet.supervision.local_api import LocalApi
     from limpet.supervision.pipeline_reports import Outputs
     from limpet.supervision.planner import Planner
-    from limpet.supervision.recent_results import RecentResults
     from limpet.supervision.showing import Showing
-    from limpet.supervision.tracing import Tracing
     from limpet.supervision.updates import Updater
     from limpet.updates.comparison import Comparisons
     from limpet.wire.records import RawAnswered
@@ -45,9 +43,7 @@ class Hearing:
         comparisons: Comparisons,
         showing: Showing,
         commands: Commands,
-        recent: RecentResults,
-        pictures: Pictures,
-        tracing: Tracing,
+        api: LocalApi,
     ) -> None:
         self._ledger = outputs.ledger
         self._events = outputs.events
@@ -56,9 +52,9 @@ class Hearing:
         self._comparisons = comparisons
         self._showing = showing
         self._commands = commands
-        self._recent = recent
-        self._pictures = pictures
-        self._tracing = tracing
+        self._recent = api.recent
+        self._pictures = api.pictures
+        self._tracing = api.tracing
 
     def hear(self, cell: str, record: ToSupervisor) -> None:
         """Take a record of a cell's worker, or about it. ``UnreadableError`` if the worker may not say that."""

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from limpet.delivery.reporters import Reporters
     from limpet.supervision.checking import Checking
     from limpet.supervision.fleet import Fleet
-    from limpet.supervision.gateway import Gateway
-    from limpet.supervision.guests import Guests
+    from limpet.supervision.local_api import LocalApi
     from limpet.supervision.pipeline_reports import Outputs, PipelineReports
     from limpet.supervision.planner import Planner
     from limpet.supervision.updates import Updater
@@ -48,8 +47,7 @@ class Reloads:
         reports: PipelineReports,
         planner: Planner,
         reporters: Reporters,
-        gateway: Gateway,
-        guests: Guests,
+        api: LocalApi,
         wake: Callable[[], None],
     ) -> None:
         self._path = path
@@ -61,8 +59,7 @@ class Reloads:
         self._planner = planner
         self._checks = planner.checks
         self._reporters = reporters
-        self._gateway = gateway
-        self._guests = guests
+        self._api = api
         self._wake = wake
 
     def begin(self) -> None:
@@ -99,9 +96,7 @@ class Reloads:
         self._reports.remove_all_but(self._planner.config.pipelines)
         self._auditing.configured(self._path)
         self._fleet.roots.use(self._planner.config, self)
-        config = self._planner.config
-        self._guests.use(self._planner.config)
-        self._gateway.use(config.api, config.device.commands, config.pipelines)
+        self._api.use(self._planner.config)
 
     def _adopt_reporters(self, checking: Checking) -> None:
         """Change the reporters to those of a configuration that was checked."""

@@ -8,7 +8,6 @@ again, and ``pipeline_reports`` and ``device_reports`` say how things are.
 from __future__ import annotations
 
 import logging
-import os
 import selectors
 import signal
 from contextlib import ExitStack, contextmanager
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from limpet.delivery.bus import Bus
 from limpet.delivery.deliveries import DeliveryInbox
 from limpet.delivery.reporters import Reporters, inspect
-from limpet.device import directories, host, log_socket
+from limpet.device import directories, host
 from limpet.errors import ConfigError
 from limpet.supervision.auditing import Auditing
 from limpet.supervision.commands import Commands
@@ -26,27 +25,18 @@ from limpet.supervision.device_reports import DeviceReports
 from limpet.supervision.ending import Ending
 from limpet.supervision.events import Events
 from limpet.supervision.fleet import Fleet
-from limpet.supervision.gateway import Gateway
-from limpet.supervision.gateway import Surroundings as GatewaySurroundings
-from limpet.supervision.gateway_answers import GatewayAnswers, Known, Services
-from limpet.supervision.guests import Guests
-from limpet.supervision.health import HealthReader, now
 from limpet.supervision.hearing import Hearing
 from limpet.supervision.ledger import Ledger
-from limpet.supervision.log_lines import LogLines
-from limpet.supervision.pictures import Pictures
+from limpet.supervision.local_api import LocalApi, Parts
 from limpet.supervision.pipeline_reports import Outputs, PipelineReports
 from limpet.supervision.planner import Planner
-from limpet.supervision.recent_results import RecentResults
 from limpet.supervision.reloads import Reloads
 from limpet.supervision.service_manager import ServiceManager
 from limpet.supervision.showing import Showing
-from limpet.supervision.tracing import Tracing
 from limpet.supervision.update_calls import Calls
 from limpet.supervision.updates import Surroundings, Updater
 from limpet.updates.comparison import Comparisons
 from limpet.wakeup import Wakeup
-from limpet.wire.gateway_records import CpuTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -148,21 +138,14 @@ class Supervisor:
         comparisons = Comparisons(origin.device, origin.boot)
         surroundings = Surroundings(self._fleet, self._deliveries, self._host, self._journal, comparisons)
         self._updates = Updater(wanted, memory.updates, surroundings)
-        self._figures_health = HealthReader(origin)
-        self._tracing = Tracing()
-        self._guests = Guests(self._fleet, lambda: list(outputs.ledger.current))
         self._reports = PipelineReports(outputs, self._updates)
         self._planner = Planner(
             self._updates.boot(), self._fleet, self._updates, outputs, self._reports, self._showing
         )
         self._commands = self._make_commands(wanted, comparisons)
-        self._log_lines = LogLines(
-            origin, log_socket.reader(), self._process_names, self._showing.monitor.log, self._selector
-        )
-        self._recent, self._pictures = RecentResults(), Pictures(self._fleet.ask)
-        self._gateway = self._make_gateway(origin, directories.api(wanted.device.state))
+        self._api = self._make_api(directories.api(wanted.device.state))
         self._device = DeviceReports(
-            outputs, self._journal, self._fleet, self._host, wanted.device.state, self._gateway
+            outputs, self._journal, self._fleet, self._host, wanted.device.state, self._api.gateway
         )
         obey = self._commands.take if wanted.device.commands else None
         self._reporters = Reporters(origin, wanted.device.state, bus, obey, self._deliveries)
@@ -174,8 +157,7 @@ class Supervisor:
             self._reports,
             self._planner,
             self._reporters,
-            self._gateway,
-            self._guests,
+            self._api,
             self._wakeup.wake,
         )
         self._hearing = Hearing(
@@ -185,50 +167,25 @@ class Supervisor:
             comparisons,
             self._showing,
             self._commands,
-            self._recent,
-            self._pictures,
-            self._tracing,
+            self._api,
         )
 
     def _make_outputs(self, origin: Origin, bus: Bus, memory: Memory) -> Outputs:
         ledger, events = Ledger(origin, bus.extend), Events(origin, self._showing.monitor.append)
         return Outputs(origin, bus, ledger, events, memory.history, memory.roster, Auditing(memory.journal))
 
-    def _make_gateway(self, origin: Origin, path: Path) -> Gateway:
-        services = Services(
-            watch=self._showing.serve,
-            obey=self._commands.take,
-            recent=self._recent,
-            pictures=self._pictures,
+    def _make_api(self, path: Path) -> LocalApi:
+        parts = Parts(
+            self._outputs,
+            self._reports,
+            self._fleet,
+            self._host,
+            self._showing,
+            self._selector,
+            self._commands.take,
+            lambda: self._device.figures(self._reporters),
         )
-        around = GatewaySurroundings(
-            origin=origin,
-            path=path,
-            answers=GatewayAnswers(self._known(), services),
-            recent=self._recent,
-            report=lambda event, reason: self._outputs.events.report(event, "", reason),
-            selector=self._selector,
-        )
-        return Gateway(around)
-
-    def _process_names(self) -> dict[int, str]:
-        pids = {**self._fleet.pids(), **self._gateway.pids, "supervisor": os.getpid()}
-        return {pid: name for name, pid in pids.items()}
-
-    def _known(self) -> Known:
-        return Known(
-            device=lambda: self._device.figures(self._reporters),
-            pipelines=lambda: [self._figures_health.pipeline(one, now()) for one in self._outputs.ledger.current],
-            models=lambda: [self._reports.model(one.pipeline) for one in self._outputs.ledger.current],
-            accounts=lambda: list(self._outputs.ledger.current),
-            guests=self._guests,
-            cpu=self._cpu_time,
-            tracing=self._tracing,
-        )
-
-    def _cpu_time(self) -> CpuTime | None:
-        spent = self._host.cpu_seconds()
-        return CpuTime(*spent) if spent else None
+        return LocalApi(parts, path)
 
     def _make_commands(self, wanted: Config, comparisons: Comparisons) -> Commands:
         return Commands(
@@ -293,9 +250,8 @@ class Supervisor:
     def _close(self) -> None:
         self._reloads.close()
         self._view.close()
-        self._gateway.close()
+        self._api.close()
         self._reporters.close()
-        self._log_lines.close()
         self._showing.close()
         self._fleet.close()
         self._journal.close()
@@ -354,13 +310,7 @@ class Supervisor:
 
     def _due(self) -> float:
         """Return when something is to be done next, on the monotonic clock."""
-        others = [
-            self._planner.next_due(),
-            self._updates.next_due(),
-            self._gateway.next_due(),
-            self._guests.next_due(),
-        ]
-        others.append(self._pictures.next_due())
+        others = [self._planner.next_due(), self._updates.next_due(), self._api.next_due()]
         if self._ending.begun:
             others.append(monotonic() + DELIVERY_LOOK)
         return min(self._fleet.next_due(), self._next_health, *[due for due in others if due is not None])
@@ -384,11 +334,8 @@ class Supervisor:
         self._planner.govern(self._host)
         self._planner.tend_backups()
         self._showing.tend(self._outputs.ledger.current)
-        self._log_lines.want(wanted=self._showing.monitor.watched or self._recent.wanted)
         self._device.tend()
-        self._gateway.tend()
-        self._guests.tend(monotonic())
-        self._pictures.tend()
+        self._api.tend()
         self._end_if_over()
         if monotonic() >= self._next_health or self._device.is_connection_news(self._reporters):
             self._next_health = monotonic() + self._planner.config.device.health_interval
