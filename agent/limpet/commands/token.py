@@ -21,6 +21,11 @@ EXAMPLES = (
     ),
 )
 
+_NEXT = (
+    "Limpet cannot print it again: it keeps only the hash, in the file that `token_file` in [api] names. "
+    "When the file has changed, run: systemctl reload limpet. Or start `limpet run` again."
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
@@ -33,9 +38,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise UsageError(f'"{arguments.name}": use {NAME_RULE}')
     secret, token = tokens.new(arguments.name)
     print(f"{token.name} {token.sha256}", flush=True)
-    print(
-        f"Token of {token.name}: {secret}\n"
-        "Limpet cannot print it again: it keeps only the hash. If the file changes, run: systemctl reload limpet",
-        file=sys.stderr,
-    )
+    print(f"Token of {token.name}: {secret}\n{_NEXT}", file=sys.stderr)
+    if sys.stdout.isatty():
+        print(f"Append the first line to that file, or run: limpet token {token.name} >> FILE", file=sys.stderr)
     return 0

@@ -29,6 +29,6 @@ export function Login({ login, reason }) {
       ${problem && html`<p class="problem" role="alert">${problem}</p>`}
       <button type="submit" class="main" disabled=${busy || !token.trim()}>Log in</button>
     </form>
-    <p class="muted">Make one on the device: <code>limpet token NAME</code></p>
+    <p class="muted">Make one on the device: <code>limpet token NAME</code> says how.</p>
   </section>`;
 }
