@@ -6,7 +6,6 @@ if a decoder of that kind made it. ``openapi.json`` describes the local API.
 
 from __future__ import annotations
 
-import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,17 +71,7 @@ def outputs() -> dict[str, Any]:
 def schema(name: str) -> Any:
     """Return the JSON Schema (2020-12) of one kind of message, or of an output."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"Limpet {name}"}
-    return head | _tidy(msgspec.json.schema((KINDS | FILES | outputs())[name]))
-
-
-def _tidy(part: Any) -> Any:
-    """Take the source code's indentation out of descriptions: some versions of Python keep it."""
-    if isinstance(part, dict):
-        return {
-            key: inspect.cleandoc(value) if key == "description" and isinstance(value, str) else _tidy(value)
-            for key, value in part.items()
-        }
-    return [_tidy(value) for value in part] if isinstance(part, list) else part
+    return head | openapi.tidy(msgspec.json.schema((KINDS | FILES | outputs())[name]))
 
 
 def text(name: str) -> str:

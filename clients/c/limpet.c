@@ -33,7 +33,7 @@ struct limpet {
     struct sockaddr_un address;
     int fd, status;
     bool chunked, ends, streams;
-    size_t length, json_length; /* of the body, and of the JSON at its begin */
+    size_t length, json_length; /* of the body, and of the JSON at its start */
     size_t shown;               /* bytes of body that limpet_next() is done with */
     struct buffer in, out, body;
     char *memory, region[64], error[256];

@@ -10,7 +10,7 @@ from limpet.device import log_socket
 from limpet.device.systemd_journal import ADDRESS, JournalHandler
 
 ERASE = "\r\x1b[2K"
-"""Goes to the begin of a terminal's line and empties it: the status line of ``limpet run`` may be there."""
+"""Goes to the start of a terminal's line and empties it: the status line of ``limpet run`` may be there."""
 
 
 def configure(level: str = "INFO") -> None:

@@ -77,8 +77,8 @@ class _Maker:
             types += [kind for kind in contents if kind is not None and not isinstance(kind, Media)]
             types += [field.type for field in msgspec.structs.fields(operation.query)]
         schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-        self._schemas = {repr(kind): _tidy(schema) for kind, schema in zip(types, schemas, strict=True)}
-        self.components = _tidy(components)
+        self._schemas = {repr(kind): tidy(schema) for kind, schema in zip(types, schemas, strict=True)}
+        self.components = tidy(components)
 
     def paths(self) -> dict[str, dict[str, Any]]:
         """Return the operations by path and method."""
@@ -136,11 +136,11 @@ def _identifier(operation: Operation) -> str:
     return "_".join([operation.method, *words])
 
 
-def _tidy(part: Any) -> Any:
+def tidy(part: Any) -> Any:
     """Take the source code's indentation out of descriptions: some versions of Python keep it."""
     if isinstance(part, dict):
         return {
-            key: inspect.cleandoc(value) if key == "description" and isinstance(value, str) else _tidy(value)
+            key: inspect.cleandoc(value) if key == "description" and isinstance(value, str) else tidy(value)
             for key, value in part.items()
         }
-    return [_tidy(value) for value in part] if isinstance(part, list) else part
+    return [tidy(value) for value in part] if isinstance(part, list) else part

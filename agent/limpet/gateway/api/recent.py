@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from limpet.gateway.feed import Feed, Item, Subscription
 
 PATIENCE = 2.0
-"""Seconds to wait for the begin of the stream, if no client has one."""
+"""Seconds to wait for the start of the stream, if no client has one."""
 QUIET = 0.1
-"""Seconds without a further message after which the begin is over."""
+"""Seconds without a further message after which the start is over."""
 _STATE = frozenset({"health", "model", "input"})
-"""Kinds that are in the begin of each stream. Events come before them, and lines of the log after them."""
+"""Kinds that are at the start of each stream. Events come before them, and lines of the log after them."""
 
 
 class _Line(msgspec.Struct):

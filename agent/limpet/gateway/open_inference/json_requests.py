@@ -103,7 +103,7 @@ class JsonOutput(msgspec.Struct):
 
 
 class JsonRequest(msgspec.Struct):
-    """The body of a request, or its begin."""
+    """The body of a request, or its first part."""
 
     inputs: Annotated[list[JsonInput], Meta(max_length=MOST_TENSORS)]
     outputs: Annotated[list[JsonOutput], Meta(max_length=MOST_TENSORS)] | None = None
@@ -145,7 +145,7 @@ class JsonAnswerOutput(msgspec.Struct, omit_defaults=True):
 
 
 class JsonAnswer(msgspec.Struct, omit_defaults=True):
-    """The body of an answer, or its begin."""
+    """The body of an answer, or its first part."""
 
     model_name: str
     model_version: str

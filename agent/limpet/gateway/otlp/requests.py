@@ -66,7 +66,7 @@ def resource(origin: Origin, machine: Machine) -> Resource:
 def metrics_request(
     found: Iterable[tuple[Iterable[Family], Period]], who: Resource
 ) -> ExportMetricsServiceRequest:
-    """Return metrics, each cumulative since the begin of its period."""
+    """Return metrics, each cumulative since the start of its period."""
     sent = [
         _metric(family, period) for families, period in found for family in families if family.name != _IS_RESOURCE
     ]
