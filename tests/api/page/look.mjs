@@ -374,6 +374,18 @@ check("fits 360 pixels without scrolling to the side", async () => {
   await closed(page);
 });
 
+check("has fields that phones do not zoom into", async () => {
+  const page = await open(PHONE);
+  const sizes = () => page.locator("input, select").evaluateAll((fields) => fields.map((field) => parseFloat(getComputedStyle(field).fontSize)));
+  for (const name of ["login", "log", "events"]) {
+    if (name === "login") await go(page, "#/login");
+    else await shown(page, name);
+    await page.locator("input").first().waitFor();
+    assert.ok((await sizes()).every((size) => size >= 16), `${name}: ${await sizes()}`);
+  }
+  await closed(page);
+});
+
 check("shows names and reasons as text, whatever is in them", async () => {
   const evil = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>\u202e\u0000";
   const lines = hostile(evil).map((line) => `data: ${JSON.stringify(line)}\n\n`).join("");
