@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import logging
 import os
 import selectors
@@ -17,7 +18,7 @@ import pytest
 from limpet.contracts.messages import LogMessage, Origin
 from limpet.device import log_socket
 from limpet.device.log_socket import encode
-from limpet.supervision.log_lines import AT_ONCE, LogLines
+from limpet.supervision.log_lines import AT_ONCE, TURN, LogLines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +42,10 @@ class Stand:
 
     def turn(self) -> None:
         """Read all that is there."""
-        while ready := self.selector.select(0):
+        while (ready := self.selector.select(0)) or self.lines.next_due():
             for key, _ in ready:
                 key.data()
+            self.lines.tend()
 
     def close(self) -> None:
         self.lines.close()
@@ -106,6 +108,32 @@ def test_a_flood_is_counted_and_holds_up_nobody(stand: Stand) -> None:
         sent += 1
         stand.turn()
     assert len(stand.shown) + sum(line.left_out for line in stand.shown) == sent
+
+
+def test_a_flood_is_read_in_small_turns_with_a_pause_after_each(stand: Stand) -> None:
+    stand.lines.want(wanted=True)
+    with contextlib.suppress(BlockingIOError):
+        for n in range(TURN + 10):
+            stand.writer.send(encode(record(f"line {n}")))
+    ((key, _),) = stand.selector.select(0)
+    key.data()
+    assert len(stand.shown) == TURN
+    assert stand.selector.select(0) == []
+    assert stand.lines.next_due() is not None
+    stand.turn()
+    assert [line.text for line in stand.shown] == [f"line {n}" for n in range(TURN + 10)]
+    assert stand.lines.next_due() is None
+
+
+def test_lines_are_not_wanted_any_more_during_a_pause(stand: Stand) -> None:
+    for wanted in (True, False) * 2:
+        stand.lines.want(wanted=wanted)
+        for n in range(TURN if wanted else 0):
+            stand.writer.send(encode(record(f"line {n}")))
+        for key, _ in stand.selector.select(0):
+            key.data()
+    assert stand.lines.next_due() is None
+    assert len(stand.shown) == 2 * TURN
 
 
 @pytest.mark.parametrize("data", [b"x", b"20\nlimpet", b"-1\na\nb", b"\xff\n\xff\n\xff", b"1" * 8000])

@@ -108,14 +108,15 @@ class LocalApi:
     def tend(self) -> None:
         """Do what is due."""
         self._log_lines.want(wanted=self._parts.showing.monitor.watched or self.recent.wanted)
+        self._log_lines.tend()
         self.gateway.tend()
         self._guests.tend(monotonic())
         self.pictures.tend()
 
     def next_due(self) -> float | None:
         """Return when ``tend`` should be called next, on the monotonic clock."""
-        due = (self.gateway.next_due(), self._guests.next_due(), self.pictures.next_due())
-        return min((one for one in due if one is not None), default=None)
+        parts = (self.gateway, self._guests, self.pictures, self._log_lines)
+        return min((due for part in parts if (due := part.next_due()) is not None), default=None)
 
     def close(self) -> None:
         """End the gateway, and show no more lines of the log."""

@@ -28,6 +28,8 @@ PER_SECOND, AT_ONCE = 20.0, 200.0
 """Lines of a process that are shown, on average and in a burst. Others are counted."""
 TURN = 50
 """Lines that are read at once."""
+PAUSE = 0.01
+"""Seconds until more are read, so that a process that floods takes little of the supervisor's time."""
 STALE = 10_000
 """Lines that are thrown away at most when lines begin to be wanted: they may be old."""
 MOST_PROCESSES = 256
@@ -61,6 +63,7 @@ class LogLines:
         self._selector = selector
         self._writers: dict[int, _Writer] = {}
         self._reading = False
+        self._paused_until: float | None = None
 
     def want(self, *, wanted: bool) -> None:
         """Read lines, or leave them to be dropped by those who write them."""
@@ -70,8 +73,19 @@ class LogLines:
         if wanted:
             self._throw_away(self._end)
             self._selector.register(self._end, selectors.EVENT_READ, self._read)
-        else:
+        elif self._paused_until is None:
             self._selector.unregister(self._end)
+        self._paused_until = None
+
+    def next_due(self) -> float | None:
+        """Return when ``tend`` should be called next, on the monotonic clock."""
+        return self._paused_until
+
+    def tend(self) -> None:
+        """Read on after a pause."""
+        if self._end is not None and self._paused_until is not None and self._paused_until <= monotonic():
+            self._paused_until = None
+            self._selector.register(self._end, selectors.EVENT_READ, self._read)
 
     def _throw_away(self, end: socket.socket) -> None:
         for _ in range(STALE):
@@ -97,6 +111,9 @@ class LogLines:
             if line is None:
                 return
             self._take(line)
+        if self._end is not None:
+            self._selector.unregister(self._end)
+            self._paused_until = monotonic() + PAUSE
 
     def _take(self, line: RawLine) -> None:
         if line.pid not in self._writers and len(self._writers) >= MOST_PROCESSES:
