@@ -83,7 +83,7 @@ class Guests:
     def open(self, request: OpenModel, reply: Reply) -> None:
         """Answer with a socket to the process that has a model, or with the reason why there is none."""
         if self._is_too_much(self._opens):
-            reply(Opened(request.number, "the gateway opened models too often; try again later"))
+            reply(Opened(request.number, "models were opened too often; try again later"))
             return
         name, version = request.name, request.version
         pipeline = self._pipeline_with(name, version)
