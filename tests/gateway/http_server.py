@@ -18,8 +18,8 @@ from limpet.gateway.access.credentials import Credentials
 from limpet.gateway.access.hosts import names_of
 from limpet.gateway.http import addresses
 from limpet.gateway.http.guard import CLIENT, Guard, Limits
+from limpet.gateway.http.head_cache import CACHEABLE
 from limpet.gateway.http.protocol import HttpProtocol
-from limpet.gateway.http.repeated import LESSON
 from limpet.gateway.http.server import Server
 from limpet.gateway.http.slow_clients import Patience
 from support.broker import free_port
@@ -108,8 +108,8 @@ class Again:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await Request(scope, receive).body()
         await JSONResponse(len(body))(scope, receive, send)
-        if (lesson := scope.get(LESSON)) is not None:
-            lesson.learn(len(body), self.start)
+        if (cacheable := scope.get(CACHEABLE)) is not None:
+            cacheable.store(len(body), self.start)
 
     @staticmethod
     def start(body: bytes | bytearray, reply: Callable[[bytes | None], None]) -> bool:

@@ -16,7 +16,7 @@ from limpet.gateway.access.limits import TOO_LARGE, TOO_MANY, Budget, Rates
 from limpet.gateway.access.proxies import behind
 from limpet.gateway.access.rights import client_of, refusal
 from limpet.gateway.http.accepted import CONNECTION
-from limpet.gateway.http.repeated import LESSON
+from limpet.gateway.http.head_cache import CACHEABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from limpet.gateway.access.credentials import Credentials
     from limpet.gateway.access.peers import Connection
     from limpet.gateway.access.rights import Peer
-    from limpet.gateway.http.repeated import Lesson
+    from limpet.gateway.http.head_cache import CacheableHead
 
 CLIENT = "limpet.client"
 """Key of the ``Client`` in a request's scope."""
@@ -110,10 +110,10 @@ class Guard:
         refused = refusal(client, path, protected=protected)
         if refused is not None:
             raise RefusedError(*refused, _CHALLENGE if refused[0] == 401 else None)
-        lesson: Lesson | None = scope.get(LESSON)
-        if lesson is not None and "cookie" not in headers:  # a session can end
-            lesson.admit = partial(self._admit_again, connection)
-            lesson.release = partial(self._release, connection)
+        cacheable: CacheableHead | None = scope.get(CACHEABLE)
+        if cacheable is not None and "cookie" not in headers:  # a session can end
+            cacheable.admit = partial(self._admit_again, connection)
+            cacheable.release = partial(self._release, connection)
         return headers
 
     def _admit_again(self, connection: Connection, size: int) -> bool:

@@ -14,7 +14,7 @@ from limpet.gateway.http.bad_requests import (
     TOO_LARGE_HEAD,
     UNREADABLE,
 )
-from limpet.gateway.http.repeated import LESSON, Repeated
+from limpet.gateway.http.head_cache import CACHEABLE, HeadCache
 from limpet.gateway.http.slow_clients import IDLE, Pace, Progress
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from limpet.gateway.http.accepted import Accepted
-    from limpet.gateway.http.repeated import Lesson
+    from limpet.gateway.http.head_cache import CacheableHead
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -39,8 +39,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = self._header_count = 0
         self._has_body = False
         self._answered: RequestResponseCycle | None = None
-        self._repeated: Repeated
-        self._lesson: Lesson | None = None
+        self._cache: HeadCache
+        self._cacheable: CacheableHead | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -48,7 +48,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._accepted.made(transport)
         self.app_state = self._accepted.state
         self._pace.wait_for(self._progress)
-        self._repeated = Repeated(transport, self, self._pace)
+        self._cache = HeadCache(transport, self, self._pace)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Free what the connection holds."""
@@ -58,20 +58,20 @@ class HttpProtocol(HttpToolsProtocol):
             self._answered.disconnected = True
             self._answered.message_event.set()
         self._pace.end()
-        self._repeated.close()
+        self._cache.close()
         self._accepted.release()
 
     def data_received(self, data: bytes) -> None:
         """Take a part of a request."""
         if self.transport.is_closing():
             return
-        if self._repeated.busy:
-            self._repeated.keep(data)
+        if self._cache.busy:
+            self._cache.keep(data)
             return
-        if self._is_between_requests() and self._repeated.take(data):
+        if self._is_between_requests() and self._cache.take(data):
             return
         before, self._has_body = self._progress, False
-        self._lesson = self._repeated.lesson(data) if self._is_at_begin() else None
+        self._cacheable = self._cache.cacheable(data) if self._is_at_begin() else None
         super().data_received(data)
         if self._progress == before != IDLE and not self._has_body:  # headers, or what stands behind the body
             self._head_bytes += len(data)
@@ -95,9 +95,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection, unless requests came that uvicorn did not see."""
-        since = self.loop.time() - self._repeated.last_used
-        if self._repeated.busy or since < self.timeout_keep_alive:
-            wait = self.timeout_keep_alive if self._repeated.busy else self.timeout_keep_alive - since
+        since = self.loop.time() - self._cache.last_used
+        if self._cache.busy or since < self.timeout_keep_alive:
+            wait = self.timeout_keep_alive if self._cache.busy else self.timeout_keep_alive - since
             self.timeout_keep_alive_task = self.loop.call_later(wait, self.timeout_keep_alive_handler)
         else:
             super().timeout_keep_alive_handler()
@@ -140,9 +140,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        if self._lesson is not None:
-            self.scope[LESSON] = self._lesson  # type: ignore[literal-required]
-            self._lesson = None
+        if self._cacheable is not None:
+            self.scope[CACHEABLE] = self._cacheable  # type: ignore[literal-required]
+            self._cacheable = None
         self._request += 1
         self._progress = Progress("head", self._request)
         self._head_bytes = self._header_count = 0

@@ -13,8 +13,8 @@ from limpet.contracts.api import Refused
 from limpet.gateway.channels.model_channel import NotRunError
 from limpet.gateway.errors import RequestError
 from limpet.gateway.http.guard import BODY, CLIENT, secured
+from limpet.gateway.http.head_cache import CACHEABLE
 from limpet.gateway.http.json_answers import STATUS
-from limpet.gateway.http.repeated import LESSON
 from limpet.gateway.open_inference.json_requests import RAW, decoded, encoded, raw_request, request, uses_regions
 from limpet.gateway.open_inference.service import version_number
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from limpet.gateway.http.repeated import Lesson
+    from limpet.gateway.http.head_cache import CacheableHead
     from limpet.gateway.open_inference.json_requests import JsonRequest
     from limpet.gateway.open_inference.messages import InferAnswer
     from limpet.gateway.open_inference.service import OpenInference
@@ -68,9 +68,9 @@ class InferRoute:
             headers += [(b"content-type", b"application/octet-stream"), (HEADER_LENGTH, b"%d" % length)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
-        lesson: Lesson | None = scope.get(LESSON)
-        if lesson is not None and header_length != "0" and is_repeatable(scope):
-            lesson.learn(len(body), partial(self._again, model, version_number(version), header_length))
+        cacheable: CacheableHead | None = scope.get(CACHEABLE)
+        if cacheable is not None and header_length != "0" and is_cacheable(scope):
+            cacheable.store(len(body), partial(self._again, model, version_number(version), header_length))
 
     def _again(
         self,
@@ -120,7 +120,7 @@ def refused(error: RequestError) -> bytes:
     return b"%bcontent-length: %d\r\n%b\r\n%b" % (_head(status), len(body), again, body)
 
 
-def is_repeatable(scope: Scope) -> bool:
+def is_cacheable(scope: Scope) -> bool:
     """Whether the head of a request says nothing that concerns this request alone, or its connection."""
     return scope["http_version"] == "1.1" and not any(
         name in _ONCE or (name == b"connection" and value.lower() != b"keep-alive")

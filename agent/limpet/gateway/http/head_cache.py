@@ -1,8 +1,8 @@
-"""Requests whose head came before on the same connection. They need neither the parser nor a task.
+"""A cache of the heads of requests. One whose head came before on its connection needs neither parser nor task.
 
 A client that has a model run again and again sends the same first line and headers each time. What they mean is
 found out the usual way: by the parser, the guard and the application. If it depends on these bytes and on the
-connection alone, it is remembered. Then the bytes are only compared. Rates and sizes count for each request.
+connection alone, the head is cached. Then the bytes are only compared. Rates and sizes count for each request.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
     from limpet.gateway.http.slow_clients import Pace
 
-LESSON = "limpet.lesson"
-"""Key of the ``Lesson`` in the scope of a request whose head can be remembered."""
+CACHEABLE = "limpet.cacheable"
+"""Key of the ``CacheableHead`` in the scope of a request whose head can be cached."""
 MOST_HEADS = 8
-"""Heads that are remembered of one connection."""
+"""Heads that are cached of one connection."""
 _BEGIN, _END = b"POST ", b"\r\n\r\n"
 
 Reply: TypeAlias = "Callable[[bytes | None], None]"
 """Takes the whole answer, or ``None`` if the request is to go the usual way."""
 
 
-class Known(NamedTuple):
+class CachedHead(NamedTuple):
     """What a head means. ``length``: bytes of the body.
 
     ``admit`` counts a request; ``False`` if it is one too many. ``release`` is called at its end. ``start`` begins
@@ -41,37 +41,37 @@ class Known(NamedTuple):
     start: Callable[[bytes | bytearray, Reply], bool]
 
 
-class Lesson:
-    """How a request can be remembered. The guard sets ``admit`` and ``release``, or forbids it."""
+class CacheableHead:
+    """A head that can be cached. The guard sets ``admit`` and ``release``, or forbids it."""
 
-    def __init__(self, heads: dict[bytes, Known], head: bytes) -> None:
+    def __init__(self, heads: dict[bytes, CachedHead], head: bytes) -> None:
         self._heads = heads
         self._head = head
         self.admit: Callable[[int], bool] | None = None
         self.release: Callable[[int], None] | None = None
 
-    def learn(self, length: int, start: Callable[[bytes | bytearray, Reply], bool]) -> None:
-        """Remember what the head means."""
+    def store(self, length: int, start: Callable[[bytes | bytearray, Reply], bool]) -> None:
+        """Cache what the head means."""
         if self.admit is not None and self.release is not None:
             if len(self._heads) >= MOST_HEADS:
                 self._heads.clear()
-            self._heads[self._head] = Known(length, self.admit, self.release, start)
+            self._heads[self._head] = CachedHead(length, self.admit, self.release, start)
 
 
 class _Request(NamedTuple):
-    known: Known
+    known: CachedHead
     head: bytes
     body: bytes | bytearray
 
 
-class Repeated:
-    """Such requests of one connection. ``usual`` takes bytes that the parser is to have."""
+class HeadCache:
+    """The cache of one connection, and its requests that need no parser. ``protocol`` has the parser."""
 
     def __init__(self, transport: Transport, protocol: asyncio.Protocol, pace: Pace) -> None:
         self._transport = transport
         self._protocol = protocol
         self._pace = pace
-        self._heads: dict[bytes, Known] = {}
+        self._heads: dict[bytes, CachedHead] = {}
         self._later = bytearray()
         self._request: _Request | None = None
         self._is_collecting = self._is_closed = False
@@ -84,12 +84,12 @@ class Repeated:
         """Whether a request is not answered yet."""
         return self._request is not None
 
-    def lesson(self, data: bytes) -> Lesson | None:
-        """Return how to remember the request that begins with ``data``."""
+    def cacheable(self, data: bytes) -> CacheableHead | None:
+        """Return the head of the request that begins with ``data``, if it can be cached."""
         end = data.find(_END) if data.startswith(_BEGIN) else -1
         if end < 0 or data.count(b"\n", 0, end) != data.count(b"\r\n", 0, end):
             return None
-        return Lesson(self._heads, data[: end + len(_END)])
+        return CacheableHead(self._heads, data[: end + len(_END)])
 
     def keep(self, data: bytes) -> None:
         """Keep what comes before a request is answered."""
@@ -98,7 +98,10 @@ class Repeated:
         self._later += data
 
     def take(self, data: bytes) -> bool:
-        """Begin to answer a known request. ``False``: the parser is to have it. No other may be at work."""
+        """Begin to answer a request whose head is cached. ``False``: the parser is to have it.
+
+        No other request may be at work.
+        """
         if not self._heads:
             return False
         end = data.find(_END) + len(_END)
@@ -116,7 +119,7 @@ class Repeated:
             self._collect(known, head, data[end:])
         return True
 
-    def _collect(self, known: Known, head: bytes, begin: bytes) -> None:
+    def _collect(self, known: CachedHead, head: bytes, begin: bytes) -> None:
         """Read the rest of a body without any detour."""
         self._count -= 1
         self._pace.wait_for(Progress("body", self._count))
