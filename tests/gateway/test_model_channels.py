@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limpet.errors import UnreadableError
-from limpet.gateway.channels.model_channel import PATIENCE, ModelChannel, attached, check
+from limpet.gateway.channels.answers import check
+from limpet.gateway.channels.attaching import attached
+from limpet.gateway.channels.model_channel import PATIENCE, ModelChannel
 from limpet.gateway.channels.spans import Span
 from limpet.gateway.errors import RequestError
 from limpet.wire.guest_records import MOST_TENSORS, MOST_WAITING, Inferred, Placed, Serving, TensorFacts

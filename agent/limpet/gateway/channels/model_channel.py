@@ -7,49 +7,39 @@ what was wanted. If it is wrong, the channel ends, and its requests fail.
 from __future__ import annotations
 
 import asyncio
-import mmap
 from collections import deque
 from contextlib import suppress
 from itertools import count
-from math import prod
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from limpet.errors import UnreadableError
+from limpet.gateway.channels.answers import check, succeeded
 from limpet.gateway.channels.spans import Span, Spans
 from limpet.gateway.errors import RequestError
 from limpet.wire.border import cleaned
-from limpet.wire.channel import Channel
 from limpet.wire.guest_records import (
     LARGEST,
     MOST_WAITING,
-    REAL,
-    Attach,
     FromGuest,
     Infer,
     Inferred,
     Placed,
-    Refused,
     Serving,
 )
-from limpet.wire.memory_file import anonymous_file, seal
 
 if TYPE_CHECKING:
-    import socket
+    import mmap
     from collections.abc import Callable, Sequence
 
-OPENING = 30.0
-"""Seconds in which the model's process must say what it serves."""
+    from limpet.wire.channel import Channel
+
 PATIENCE = 60.0
 """Seconds to wait for outputs."""
 LEAVING = 0.1
 """Seconds in which a process that had no time for a request ends its channel, if it is about to."""
 MOST_UNSENT = 4 * LARGEST
 """Bytes that may wait for a process that does not read."""
-
-
-class NotRunError(RequestError):
-    """The model's process had no time for a request. It has not begun with it."""
 
 
 class Waits(Protocol):
@@ -286,88 +276,3 @@ class ModelChannel:
             self._fail(waiting, reason)
         self._running.clear()
         self._ended(self)
-
-
-def succeeded(inferred: Inferred) -> Inferred:
-    """Return an answer that has outputs. ``RequestError`` if it has none."""
-    if inferred.problem:
-        kind = NotRunError if inferred.busy else RequestError
-        raise kind("busy" if inferred.busy else "failed", cleaned(inferred.problem))
-    return inferred
-
-
-def check(inferred: Inferred, serving: Serving, within: Span) -> None:
-    """See that outputs are those of the model, and within the request's memory. ``UnreadableError``."""
-    if len(inferred.outputs) != len(serving.outputs):
-        raise UnreadableError(f"it sent {len(inferred.outputs)} outputs; the model has {len(serving.outputs)}")
-    total = 0
-    for placed, facts in zip(inferred.outputs, serving.outputs, strict=True):
-        if placed.dtype != facts.dtype and not (facts.scale and placed.dtype == REAL):
-            raise UnreadableError(f"it sent an output of {placed.dtype}; the model has {facts.dtype}")
-        size = prod(placed.shape) * item_size(placed.dtype)
-        total += size
-        if not (within.offset <= placed.offset and placed.offset + size <= within.offset + within.size):
-            raise UnreadableError("it put an output where it may not")
-    if total > within.size:  # They overlap, and the copies of them would take many times the memory.
-        raise UnreadableError("it put outputs into each other")
-
-
-def item_size(dtype: str) -> int:
-    """Return the bytes of an element."""
-    return int(dtype[2:])
-
-
-async def attached(
-    end: socket.socket, memory_size: Callable[[Serving], int], ended: Callable[[ModelChannel], None]
-) -> ModelChannel:
-    """Return the channel on a socket to a model's process, once that has said what it serves.
-
-    ``memory_size`` says how much memory the two share. ``RequestError`` if the process does not serve.
-    """
-    end.setblocking(False)
-    channel: Channel[FromGuest] = Channel(end, FromGuest, largest=LARGEST)
-    try:
-        serving = await asyncio.wait_for(_serving(channel), OPENING)
-        memory = _share(channel, memory_size(serving))
-    except asyncio.TimeoutError:
-        channel.close()
-        raise RequestError("busy", f"the model was not ready within {OPENING:g} s; try again") from None
-    except (EOFError, UnreadableError, OSError) as error:
-        channel.close()
-        raise RequestError("busy", f"the model's process ended: {cleaned(str(error), 200)}; try again") from error
-    except BaseException:
-        channel.close()
-        raise
-    return ModelChannel(channel, serving, memory, ended)
-
-
-async def _serving(channel: Channel[FromGuest]) -> Serving:
-    loop = asyncio.get_running_loop()
-    while True:
-        ready: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(channel.fileno(), _wake, ready)
-        try:
-            await ready
-        finally:
-            loop.remove_reader(channel.fileno())
-        for record in channel.receive():
-            if isinstance(record, Serving):
-                return record
-            if isinstance(record, Refused):
-                raise RequestError("busy" if record.busy else "failed", cleaned(record.problem))
-            raise UnreadableError("it did not begin with what it serves")
-
-
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
-
-
-def _share(channel: Channel[FromGuest], size: int) -> mmap.mmap:
-    """Make memory of this size, and send it to the model's process."""
-    with anonymous_file() as file:
-        file.truncate(size)
-        seal(file)
-        memory = mmap.mmap(file.fileno(), size)
-        channel.send(Attach(size), (file.fileno(),))
-    return memory

@@ -9,7 +9,8 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from limpet.gateway.channels.model_channel import ModelChannel, attached, item_size
+from limpet.gateway.channels.answers import item_size
+from limpet.gateway.channels.attaching import attached
 from limpet.gateway.channels.spans import aligned
 from limpet.gateway.errors import RequestError
 from limpet.wire.border import cleaned
@@ -20,6 +21,7 @@ from limpet.wire.guest_records import ALIGN, LARGEST_MEMORY, MOST_WAITING, REAL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from limpet.gateway.channels.model_channel import ModelChannel
     from limpet.gateway.errors import Cause
     from limpet.gateway.link import SupervisorLink
     from limpet.wire.gateway_records import ServedModel

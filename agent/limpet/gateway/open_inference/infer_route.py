@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet.contracts.api import Refused
-from limpet.gateway.channels.model_channel import NotRunError
+from limpet.gateway.channels.answers import NotRunError
 from limpet.gateway.errors import RequestError
 from limpet.gateway.http.guard import BODY, CLIENT, secured
 from limpet.gateway.http.head_cache import CACHEABLE

@@ -6,7 +6,7 @@ from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
-from limpet.gateway.channels.model_channel import NotRunError, item_size, succeeded
+from limpet.gateway.channels.answers import NotRunError, item_size, succeeded
 from limpet.gateway.channels.spans import Span
 from limpet.gateway.errors import RequestError
 from limpet.gateway.open_inference.messages import InferAnswer, Output, Region
