@@ -11,19 +11,18 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
-from limpet.contracts.messages import EventMessage, InputMessage, ModelReported, Origin, ResultMessage
+from limpet.contracts.messages import InputMessage, Origin
 from limpet.delivery import monitor_socket
 from limpet.delivery.bus import Bus
 from limpet.delivery.monitor import Monitor
 from limpet.delivery.monitor_socket import MonitorSocket
 from limpet.device.unix_path import reachable
 from support.broker import wait_until
+from support.watched import NOON, event, reported, result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,26 +31,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 ORIGIN = Origin("press-07", "4-abc", "1.0")
-NOON = datetime(2026, 11, 28, 12, 0, tzinfo=timezone.utc)
-
-
-def result(number: int, size: int = 10) -> ResultMessage:
-    return ResultMessage(
-        id=f"press-07/one/4-abc/{number}", device="press-07", pipeline="one", boot="4-abc", sequence=number,
-        time=NOON, monotonic_ns=1, sample=number, model="m", version=1, delegate="cpu", degraded=False,
-        latency_us=1.5, output=msgspec.Raw(json.dumps({"text": "x" * size}).encode()),
-    )  # fmt: skip
-
-
-def event(name: str) -> EventMessage:
-    return EventMessage(device="press-07", boot="4-abc", time=NOON, event=name, pipeline="one")
-
-
-def reported(version: int) -> ModelReported:
-    return ModelReported(
-        device="press-07", pipeline="one", time=NOON, model="m", version=version, state="running", reason="",
-        delegate="cpu", degraded=False,
-    )  # fmt: skip
 
 
 class Stand:

@@ -9,13 +9,12 @@ import selectors
 import socket
 import threading
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import pytest
 
-from limpet.contracts.messages import EventMessage, ModelReported, Origin, Reply, ResultMessage
+from limpet.contracts.messages import Origin, Reply
 from limpet.delivery.bus import Bus
 from limpet.delivery.monitor import Monitor
 from limpet.delivery.monitor_socket import BYTES_AT_ONCE, MonitorSocket
@@ -44,6 +43,7 @@ from limpet.wire.gateway_records import (
 from limpet.wire.records import RawAnswered, Transition
 from support import reports
 from support.broker import wait_until
+from support.watched import event, reported, result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -57,27 +57,7 @@ if TYPE_CHECKING:
     from limpet.wire.records import Ask
 
 ORIGIN = Origin("press-07", "4-abc", "1.0")
-NOON = datetime(2026, 11, 28, 12, 0, tzinfo=timezone.utc)
 JPEG = b"\xff\xd8\xff picture \xff\xd9"
-
-
-def result(number: int, size: int = 10, pipeline: str = "one") -> ResultMessage:
-    return ResultMessage(
-        id=f"press-07/{pipeline}/4-abc/{number}", device="press-07", pipeline=pipeline, boot="4-abc",
-        sequence=number, time=NOON, monotonic_ns=1, sample=number, model="m", version=1, delegate="cpu",
-        degraded=False, latency_us=1.5, output=msgspec.Raw(json.dumps({"text": "x" * size}).encode()),
-    )  # fmt: skip
-
-
-def event(name: str) -> EventMessage:
-    return EventMessage(device="press-07", boot="4-abc", time=NOON, event=name, pipeline="one")
-
-
-def reported(version: int) -> ModelReported:
-    return ModelReported(
-        device="press-07", pipeline="one", time=NOON, model="m", version=version, state="running", reason="",
-        delegate="cpu", degraded=False,
-    )  # fmt: skip
 
 
 class Desk:
