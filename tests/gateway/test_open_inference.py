@@ -72,7 +72,14 @@ def test_a_body_without_json_is_the_only_input(served: ApiDaemon) -> None:
     found = served.request(INFER, "POST", bytes([1, 2, 3]), headers)
     assert found.body[int(found.headers["inference-header-content-length"]) :] == bytes([1, 2, 3])
     wrong = served.request(INFER, "POST", bytes([1, 2]), headers)
-    assert (wrong.status, "has 2 bytes" in wrong.json["error"]) == (400, True)
+    assert (wrong.status, "has 2 values" in wrong.json["error"]) == (400, True)
+
+
+def test_half_a_value_is_refused(served: ApiDaemon) -> None:
+    sent = {"inputs": [{**INPUT, "datatype": "FP32", "parameters": {"binary_data_size": 7}}]}
+    head = json.dumps(sent).encode()
+    wrong = served.request(INFER, "POST", head + bytes(7), {"Inference-Header-Content-Length": str(len(head))})
+    assert (wrong.status, "has 7 bytes for values of 4 bytes" in wrong.json["error"]) == (400, True)
 
 
 def test_tensors_go_through_shared_memory(served: ApiDaemon) -> None:
@@ -122,7 +129,7 @@ def test_shared_memory_of_another_user_is_refused_over_http(served: ApiDaemon) -
         ("/v2/models/dense/versions/9/infer", {"inputs": []}, 404, "version 9"),
         ("/v2/models/dense/versions/x/infer", {"inputs": []}, 404, "whole number"),
         (INFER, {"inputs": []}, 400, 'the model has "input"'),
-        (INFER, {"inputs": [{**INPUT, "data": [1, 2]}]}, 400, "has 2 bytes"),
+        (INFER, {"inputs": [{**INPUT, "data": [1, 2]}]}, 400, "has 2 values; INT8 of shape [1, 3] has 3"),
         (INFER, {"inputs": [{**INPUT, "shape": [3], "data": [1, 2, 3]}]}, 400, "shape"),
         (INFER, {"inputs": [{**INPUT, "datatype": "INT32", "data": [1, 2, 3]}]}, 400, "INT8 or FP32"),
         (INFER, {"inputs": [{**INPUT, "data": [1, 2, 300]}]}, 400, "not INT8"),

@@ -126,10 +126,16 @@ def _part(tensor: TensorForm, one: Input, rows: int, offset: int) -> Part:
     size = prod(one.shape) * kind.size
     came = one.content.size if isinstance(one.content, Region) else len(one.content)
     if came != size:
+        has = _counted(came, kind.size)
         raise RequestError(
-            "invalid", f'input "{one.name}" has {came} bytes; {one.datatype} of shape {one.shape} has {size}'
+            "invalid", f'input "{one.name}" has {has}; {one.datatype} of shape {one.shape} has {prod(one.shape)}'
         )
     return Part(kind.dtype, one.shape, offset, size, one.content)
+
+
+def _counted(size: int, item: int) -> str:
+    values, rest = divmod(size, item)
+    return f"{size} bytes for values of {item} bytes" if rest else f"{values} values"
 
 
 def _wanted(tensors: Sequence[TensorForm], outputs: Sequence[Wanted]) -> list[tuple[int, Region | None]]:
