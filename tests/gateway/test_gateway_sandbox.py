@@ -59,6 +59,14 @@ def test_it_accepts_connections_and_opens_none(jail: Jail) -> None:
         assert jail.attempt(f"socket {family}") in REFUSED, family
 
 
+def test_it_makes_no_connection_with_a_socket_that_listened(tmp_path: Path) -> None:
+    with enter(tmp_path) as jail, socket.create_server(("127.0.0.1", 0)) as server:
+        assert jail.attempt(f"turn-round {server.getsockname()[1]}") in REFUSED
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
 def test_it_reads_no_file_of_the_daemon_and_writes_none(
     jail: Jail, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

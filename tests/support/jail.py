@@ -114,6 +114,13 @@ def _fast_open(port: str) -> None:
         unconnected.sendto(b"x", socket.MSG_FASTOPEN, ("127.0.0.1", int(port)))
 
 
+def _turn_round(port: str) -> None:
+    """Make a connection with a socket that listened."""
+    with LISTENER.dup() as listener:
+        listener.shutdown(socket.SHUT_RD)
+        listener.sendto(b"x", socket.MSG_FASTOPEN, ("127.0.0.1", int(port)))
+
+
 def _fork(_: str) -> None:
     pid = os.fork()
     if pid == 0:
@@ -197,6 +204,7 @@ ATTEMPTS: dict[str, Callable[[str], object]] = {
     "accept": _accept,
     "stream": _stream,
     "fastopen": _fast_open,
+    "turn-round": _turn_round,
     "datagram": lambda _: _family("AF_INET"),
     "socket": _family,
     "read": lambda path: Path(path).read_bytes(),

@@ -133,6 +133,7 @@ def rules(wanted: Permissions) -> list[_Rule]:
         # With one of such a pair it could write to any socket of the system that takes datagrams.
         *(_Rule("socketpair", ((1, _MASKED, _KIND, kind),)) for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW)),
         *([] if wanted.connects else [_Rule("connect")]),
+        *([] if wanted.network else _fast_opening()),
         *(_beside_tcp(resolves=wanted.resolves) if limits_tcp else []),
         *(_Rule("socket", ((0, _EQUAL, family, 0),)) for family in range(_FAMILIES) if family not in families),
         _Rule("socket", ((0, _AT_LEAST, _FAMILIES, 0),)),
@@ -152,13 +153,14 @@ def _beside_tcp(*, resolves: bool) -> list[_Rule]:
             (_AT_LEAST, socket.IPPROTO_TCP + 1),
         )
     ]
+    return [_Rule("socket", ((0, _EQUAL, family, 0), *other)) for family in families for other in others]
+
+
+def _fast_opening() -> list[_Rule]:
+    """Return rules against connecting without connect(2). Also a socket that listened can do that."""
     return [
-        *(_Rule("socket", ((0, _EQUAL, family, 0), *other)) for family in families for other in others),
-        # It connects without connect(2).
-        *(
-            _Rule(name, ((argument, _MASKED, _FAST_OPEN, _FAST_OPEN),))
-            for name, argument in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3))
-        ),
+        _Rule(name, ((argument, _MASKED, _FAST_OPEN, _FAST_OPEN),))
+        for name, argument in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3))
     ]
 
 
