@@ -67,7 +67,7 @@ class Place:
         ours, theirs = socket.socketpair()
         self._clients.append(GuestClient(ours))
         with theirs:
-            self.crew.fleet.connect_guest(pipeline, theirs)
+            self.crew.fleet.connect_model(pipeline, theirs)
         return self._clients[-1]
 
     def delegate_of(self, pipeline: str) -> str:

@@ -40,7 +40,7 @@ def connect(crew: Crew) -> Iterator[Callable[[], GuestClient]]:
         ours, theirs = socket.socketpair()
         clients.append(GuestClient(ours))
         with theirs:
-            crew.fleet.connect_guest(pipeline, theirs)
+            crew.fleet.connect_model(pipeline, theirs)
         return clients[-1]
 
     yield connected

@@ -16,12 +16,12 @@ from limpet.inference.planning import plan_source
 from limpet.isolation.permissions import Permissions
 from limpet.wire.channel import Channel
 from limpet.wire.records import Assign, ToWorker
-from limpet.worker.guests import Guests
 from limpet.worker.inference_requests import InferenceRequests
 from limpet.worker.intake import Intake
 from limpet.worker.pipelines import Pipelines
 from limpet.worker.reports import Reports
 from limpet.worker.result_sender import ResultSender
+from limpet.worker.served_models import ServedModels
 from limpet.worker.snapshots import Snapshots
 from support import models
 from support.assigned import cells, single
@@ -59,7 +59,7 @@ class Worker:
             reports=reports,
             results=self._results,
             requests=requests,
-            guests=Guests(intake.mailbox),
+            served=ServedModels(intake.mailbox),
             snapshots=Snapshots(self._channel.send),
         )
         self._revision = 0

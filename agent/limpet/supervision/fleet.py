@@ -24,7 +24,7 @@ from limpet.supervision.rests import REST_AFTER
 from limpet.supervision.roots import Roots
 from limpet.supervision.worker_process import WorkerProcess
 from limpet.wire.fork_records import Exited, Forked, NotForked
-from limpet.wire.records import GuestSocket
+from limpet.wire.records import ModelSocket
 
 if TYPE_CHECKING:
     import socket
@@ -186,12 +186,12 @@ class Fleet:
             raise KeyError(pipeline)
         worker.do(worker.slot.ask(ask), fds)
 
-    def connect_guest(self, pipeline: str, end: socket.socket) -> None:
+    def connect_model(self, pipeline: str, end: socket.socket) -> None:
         """Hand a client's socket to the worker of a pipeline. ``KeyError`` if there is none."""
         worker = self._worker_of(pipeline)
         if not worker.slot.alive:
             raise KeyError(pipeline)
-        worker.do([Send(GuestSocket(pipeline))], (end.fileno(),))
+        worker.do([Send(ModelSocket(pipeline))], (end.fileno(),))
 
     def ask_all(self, ask: Ask) -> None:
         """Have every worker answer."""

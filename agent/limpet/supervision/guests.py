@@ -154,7 +154,7 @@ class Guests:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             try:
-                self._fleet.connect_guest(pipeline, theirs)
+                self._fleet.connect_model(pipeline, theirs)
             except KeyError:
                 reply(Opened(number, f"the pipeline {pipeline} is being started; try again"))
             else:

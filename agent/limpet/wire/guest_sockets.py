@@ -54,7 +54,7 @@ class Serves(Protocol):
         """Begin to run requests."""
 
 
-class _Guest:
+class _Socket:
     def __init__(self, owner: object, served: Serves, link: GuestSocket, close: Callable[[], None]) -> None:
         self.owner = owner
         self.served = served
@@ -82,19 +82,19 @@ class GuestSockets:
     """Sockets, each with a model and an ``owner``: whose model it is. Nothing here blocks but ``poll``."""
 
     def __init__(self) -> None:
-        self._guests: dict[int, _Guest] = {}
+        self._sockets: dict[int, _Socket] = {}
         self._poll = poll()
         self.receiving = 0.0
         """Seconds for which ``poll`` took what had come, since the start."""
 
     def __bool__(self) -> bool:
         """Whether there is any socket."""
-        return bool(self._guests)
+        return bool(self._sockets)
 
     @property
     def waiting(self) -> bool:
         """Whether there are requests to run."""
-        return any(guest.busy for guest in self._guests.values())
+        return any(socket.busy for socket in self._sockets.values())
 
     def add(
         self, link: GuestSocket, served: Serves | Refused, owner: object, close: Callable[[], None], most: int
@@ -111,10 +111,10 @@ class GuestSockets:
             link.close()
             close()
             return
-        alike = [guest for guest in self._guests.values() if guest.owner is owner]
-        for guest in alike[: max(len(alike) - most + 1, 0)]:
-            self._drop(guest)
-        self._guests[link.fileno()] = _Guest(owner, served, link, close)
+        alike = [socket for socket in self._sockets.values() if socket.owner is owner]
+        for socket in alike[: max(len(alike) - most + 1, 0)]:
+            self._drop(socket)
+        self._sockets[link.fileno()] = _Socket(owner, served, link, close)
         self._poll.register(link, POLLIN)
 
     def watch(self, fd: int) -> None:
@@ -131,10 +131,10 @@ class GuestSockets:
         ready = self._poll.poll(None if longest is None else longest * 1000)
         begin = perf_counter()
         for fd, _ in ready:
-            if (guest := self._guests.get(fd)) is None:
+            if (socket := self._sockets.get(fd)) is None:
                 others.add(fd)
             else:
-                self._receive(guest)
+                self._receive(socket)
         self.receiving += perf_counter() - begin
         return others
 
@@ -146,10 +146,10 @@ class GuestSockets:
         begin = oldest = now = perf_counter()
         over = False
         while not over and self.waiting:
-            for guest in list(self._guests.values()):
-                if not guest.busy:
+            for socket in list(self._sockets.values()):
+                if not socket.busy:
                     continue
-                guest.step()
+                socket.step()
                 now = perf_counter()
                 if now - oldest > TOGETHER:
                     self.flush()
@@ -161,49 +161,49 @@ class GuestSockets:
 
     def flush(self) -> None:
         """Send all answers."""
-        for guest in list(self._guests.values()):
-            self._flush(guest)
+        for socket in list(self._sockets.values()):
+            self._flush(socket)
 
     def end(self, owner: object, reason: str) -> None:
         """End the sockets of an owner, and answer what waits with a reason that will pass."""
-        for guest in [one for one in self._guests.values() if one.owner is owner]:
-            begun = [] if guest.job is None else guest.job.numbers
-            for number in (*begun, *(wanted.infer.number for wanted in guest.waiting)):
-                guest.link.answer(Inferred(number, problem=reason, busy=True))
-            self._flush(guest)
-            self._drop(guest)
+        for socket in [one for one in self._sockets.values() if one.owner is owner]:
+            begun = [] if socket.job is None else socket.job.numbers
+            for number in (*begun, *(wanted.infer.number for wanted in socket.waiting)):
+                socket.link.answer(Inferred(number, problem=reason, busy=True))
+            self._flush(socket)
+            self._drop(socket)
 
     def close(self) -> None:
         """End all sockets."""
-        for guest in list(self._guests.values()):
-            self._drop(guest)
+        for socket in list(self._sockets.values()):
+            self._drop(socket)
 
-    def _receive(self, guest: _Guest) -> None:
+    def _receive(self, socket: _Socket) -> None:
         try:
-            for wanted in guest.link.receive():
-                if len(guest.waiting) < MOST_WAITING:
-                    guest.waiting.append(wanted)
+            for wanted in socket.link.receive():
+                if len(socket.waiting) < MOST_WAITING:
+                    socket.waiting.append(wanted)
                 else:
                     problem = f"more than {MOST_WAITING} requests wait"
-                    guest.link.answer(Inferred(wanted.infer.number, problem=problem, busy=True))
+                    socket.link.answer(Inferred(wanted.infer.number, problem=problem, busy=True))
         except EOFError:
-            self._drop(guest)
+            self._drop(socket)
         except UnreadableError as error:
             log.warning("a socket of the local API is closed: %s", cleaned(str(error)))
-            self._drop(guest)
+            self._drop(socket)
 
-    def _flush(self, guest: _Guest) -> None:
+    def _flush(self, socket: _Socket) -> None:
         try:
-            guest.link.flush()
+            socket.link.flush()
         except BlockingIOError:
             log.warning("a socket of the local API is closed: it does not read what it is sent")
-            self._drop(guest)
+            self._drop(socket)
         except OSError:
-            self._drop(guest)
+            self._drop(socket)
 
-    def _drop(self, guest: _Guest) -> None:
-        fd = guest.link.fileno()
-        if self._guests.pop(fd, None) is not None:
+    def _drop(self, socket: _Socket) -> None:
+        fd = socket.link.fileno()
+        if self._sockets.pop(fd, None) is not None:
             self._poll.unregister(fd)
-            guest.link.close()
-            guest.close()
+            socket.link.close()
+            socket.close()

@@ -429,10 +429,10 @@ class ExecutorSocket(msgspec.Struct, tag=True):
     number: int
 
 
-class GuestSocket(msgspec.Struct, tag=True):
+class ModelSocket(msgspec.Struct, tag=True):
     """Serve the model of a pipeline on this socket, which comes along: ``limpet.wire.guest_records``."""
 
     pipeline: str
 
 
-ToWorker: TypeAlias = Assign | Stop | Ask | ExecutorSocket | GuestSocket
+ToWorker: TypeAlias = Assign | Stop | Ask | ExecutorSocket | ModelSocket

@@ -14,19 +14,19 @@ from limpet.wire.records import (
     Ask,
     Assign,
     ExecutorSocket,
-    GuestSocket,
+    ModelSocket,
     Result,
     RunWindows,
     Snapshot,
     ToWorker,
 )
 from limpet.worker.commands import answer
-from limpet.worker.guests import Guests
 from limpet.worker.inference_requests import InferenceRequests
 from limpet.worker.intake import Intake
 from limpet.worker.pipelines import Pipelines
 from limpet.worker.reports import Reports
 from limpet.worker.result_sender import BATCH_AGE, ResultSender
+from limpet.worker.served_models import ServedModels
 from limpet.worker.snapshots import Snapshots
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Worker:
         self._reports = Reports(supervisor, source.name, source.spec, self._intake, in_force)
         self._results = ResultSender(supervisor, self._leave_out)
         self._requests = InferenceRequests(self._send_answer)
-        self._guests = Guests(self._intake.mailbox)
+        self._served = ServedModels(self._intake.mailbox)
         self._snapshots = Snapshots(self._send_snapshot)
         self._pipelines = Pipelines(
             supervisor,
@@ -81,7 +81,7 @@ class Worker:
             reports=self._reports,
             results=self._results,
             requests=self._requests,
-            guests=self._guests,
+            served=self._served,
             snapshots=self._snapshots,
         )
 
@@ -103,7 +103,7 @@ class Worker:
         else:
             self._pipelines.close_all("stopped")
         finally:
-            self._guests.close()
+            self._served.close()
             self._intake.close()
 
     def _turn(self) -> None:
@@ -121,9 +121,9 @@ class Worker:
             self._reports.heartbeat(pipelines.running.values())
             return
         self._requests.run_slice(busy=len(self._intake.mailbox) > 0)
-        self._guests.run_slice()
+        self._served.run_slice()
         longest = BATCH_AGE if self._results.pending or pipelines.wait_for_shadow else IDLE
-        samples = self._next_samples(0.0 if self._requests or self._guests.waiting else longest)
+        samples = self._next_samples(0.0 if self._requests or self._served.waiting else longest)
         if samples is not None:
             self._reports.see(samples)
             pipelines.feed(samples, busy=self._source.spec.live and len(self._intake.mailbox) > 0)
@@ -134,8 +134,8 @@ class Worker:
 
     def _next_samples(self, longest: float) -> Samples | None:
         """Return the next block of samples; ``None`` if a client's request came first, or nothing in that time."""
-        if self._guests and longest:
-            self._guests.wait(longest)
+        if self._served and longest:
+            self._served.wait(longest)
             longest = 0.0
         return self._intake.mailbox.get(longest)
 
@@ -163,9 +163,9 @@ class Worker:
             self._answer(record)
         elif isinstance(record, ExecutorSocket):
             self._pipelines.connect_executor(record.number, self._supervisor.received_fds.pop(0))
-        elif isinstance(record, GuestSocket):
+        elif isinstance(record, ModelSocket):
             end = socket.socket(fileno=self._supervisor.received_fds.pop(0))
-            self._guests.attach(self._pipelines.by_name.get(record.pipeline), end)
+            self._served.attach(self._pipelines.by_name.get(record.pipeline), end)
         else:
             return False
         return True

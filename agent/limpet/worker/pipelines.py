@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from limpet.contracts.messages import State
     from limpet.inference.pipeline import Pipeline
     from limpet.wire.records import Assign, Result
-    from limpet.worker.guests import Guests
     from limpet.worker.inference_requests import InferenceRequests
     from limpet.worker.reports import Reports
     from limpet.worker.result_sender import ResultSender, SupervisorChannel
+    from limpet.worker.served_models import ServedModels
     from limpet.worker.snapshots import Snapshots
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Pipelines:
         reports: Reports,
         results: ResultSender,
         requests: InferenceRequests,
-        guests: Guests,
+        served: ServedModels,
         snapshots: Snapshots,
     ) -> None:
         self.running: dict[str, RunningPipeline] = {}
@@ -89,7 +89,7 @@ class Pipelines:
         self._reports = reports
         self._results = results
         self._requests = requests
-        self._guests = guests
+        self._served = served
         self._snapshots = snapshots
         self._shadows = Shadows(spec, supervisor.send, self._report)
         self._tracing = Tracing(supervisor.send)
@@ -401,7 +401,7 @@ class Pipelines:
 
     def _free(self, running: RunningPipeline) -> None:
         self._requests.cancel(running.pipeline)
-        self._guests.cancel(running.pipeline)
+        self._served.cancel(running.pipeline)
         running.pipeline.close()
 
 

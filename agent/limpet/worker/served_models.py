@@ -1,4 +1,4 @@
-"""Clients of the gateway that use the models of this worker's pipelines, between the pipelines' own windows.
+"""The models of this worker's pipelines, for clients of the gateway, between the pipelines' own windows.
 
 Samples go first. While any wait, requests get a small share of the time. They count in no figure of a pipeline.
 """
@@ -39,8 +39,8 @@ MOST_OF_A_PIPELINE = 4
 """Sockets for one pipeline. One more ends the oldest."""
 
 
-class Guests:
-    """All sockets to the gateway. ``mailbox``: whose samples go first."""
+class ServedModels:
+    """Serves models on sockets to the gateway. ``mailbox``: whose samples go first."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
