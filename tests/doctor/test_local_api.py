@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import socket
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from limpet import config
+from limpet.doctor import running_daemon
 from limpet.doctor.check import inspect
 from limpet.doctor.local_api import local_api
-from limpet.errors import ConfigError
+from limpet.errors import ConfigError, LimpetError
 from limpet.gateway.access import tokens
 from limpet.tables import listen_address
 from support import certificates
@@ -101,6 +106,39 @@ def test_a_port_that_another_program_has_is_found(tmp_path: Path) -> None:
     assert finding.result == "bad"
     assert finding.what == f"127.0.0.1:{port}: Address already in use"
     assert finding.fix == f"sudo ss -ltnp 'sport = :{port}'"
+
+
+@pytest.mark.parametrize(
+    ("api", "result", "what", "fix"),
+    [
+        ('{"state": "listening"}', "ok", "can listen", ""),
+        ('{"state": "failed", "problem": "127.0.0.1:7: taken"}', "bad", "127.0.0.1:7: taken", "'sport = :7'"),
+        ('{"state": "failed", "problem": "it hangs"}', "bad", "it hangs", "tries again"),
+        ("null", "warn", "the running daemon has no local API", "reload"),
+    ],
+)
+def test_a_running_daemon_says_how_its_local_api_is(
+    tmp_path: Path, api: str, result: str, what: str, fix: str
+) -> None:
+    (tmp_path / "state").mkdir()
+
+    def speak() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(f'{{"topic": "health", "message": {{"api": {api}}}}}\n'.encode())
+
+    with socket.create_server(str(tmp_path / "state" / "monitor.sock"), family=socket.AF_UNIX) as server:
+        thread = threading.Thread(target=speak)
+        thread.start()
+        (finding,) = found(tmp_path, listen=["127.0.0.1:7"])
+        thread.join()
+    assert (finding.result, what in finding.what, fix in finding.fix) == (result, True, True)
+
+
+@given(st.binary() | st.binary().map(lambda data: b'{"topic":"health","message":' + data + b"}\n"))
+def test_what_a_daemon_sends_of_itself_can_be_anything(data: bytes) -> None:
+    with suppress(LimpetError):
+        running_daemon.device(running_daemon.read(data))
 
 
 def test_a_file_of_tokens_that_cannot_be_used_is_a_problem_for_check_too(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from limpet.doctor.finding import Finding
     from limpet.doctor.installation import Installation
+    from limpet.doctor.running_daemon import DeviceState
     from limpet.tables import ApiTable
 
 _CHECK = "api"
@@ -109,9 +110,11 @@ def _modes(table: ApiTable) -> Iterator[Finding]:
 
 
 def _ports(installation: Installation, table: ApiTable) -> Iterable[Finding]:
-    """Look for programs that have the ports, unless that is the daemon."""
+    """Look for programs that have the ports. If the daemon runs, it says how its local API is."""
     try:
-        if running_daemon.lines(installation) is not None:
+        said = running_daemon.lines(installation)
+        if said is not None:
+            yield from _of_daemon(running_daemon.device(said), table)
             return
     except LimpetError:
         return
@@ -119,5 +122,21 @@ def _ports(installation: Installation, table: ApiTable) -> Iterable[Finding]:
         try:
             addresses.listen(text).close()
         except addresses.ListenError as error:
-            port = listen_address(text).port
-            yield bad(_CHECK, str(error), _NOT_STARTED, f"sudo ss -ltnp 'sport = :{port}'")
+            yield bad(_CHECK, str(error), _NOT_STARTED, _fix(text))
+
+
+def _of_daemon(device: DeviceState | None, table: ApiTable) -> Iterator[Finding]:
+    if device is None:
+        return
+    if device.api is None:
+        fix = "sudo systemctl reload limpet, or restart `limpet run`"
+        yield warn(_CHECK, "the running daemon has no local API", "the file changed since then", fix)
+    elif device.api.state == "failed":
+        problem = device.api.problem
+        taken = [text for text in (*table.listen, *table.grpc) if problem.startswith(f"{text}: ")]
+        fix = _fix(taken[0]) if taken else "correct that; the daemon tries again by itself"
+        yield bad(_CHECK, problem, "the local API does not run", fix)
+
+
+def _fix(address: str) -> str:
+    return f"sudo ss -ltnp 'sport = :{listen_address(address).port}'"

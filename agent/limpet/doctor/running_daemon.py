@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.contracts.messages import State
+from limpet.contracts.messages import ApiHealth, State
 from limpet.device import directories
 from limpet.device.unix_path import reachable
 from limpet.untrusted import reading
@@ -37,7 +37,14 @@ class PipelineState(msgspec.Struct):
     results: int = 0
 
 
+class DeviceState(msgspec.Struct):
+    """The part of the device's health that says how the local API is."""
+
+    api: ApiHealth | None = None
+
+
 _state = msgspec.json.Decoder(PipelineState)
+_device = msgspec.json.Decoder(DeviceState)
 
 
 def lines(installation: Installation) -> list[Line] | None:
@@ -80,3 +87,12 @@ def states(said: Iterable[Line]) -> Iterator[PipelineState]:
         if line.topic.startswith("health/"):
             with reading("a message of the daemon"):
                 yield _state.decode(line.message)
+
+
+def device(said: Iterable[Line]) -> DeviceState | None:
+    """Return the state of the device. ``None`` before there is one. ``UnreadableError`` if it is none."""
+    for line in said:
+        if line.topic == "health":
+            with reading("a message of the daemon"):
+                return _device.decode(line.message)
+    return None
