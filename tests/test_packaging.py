@@ -92,11 +92,18 @@ def test_packages_verify_and_fetch_models_everywhere_and_read_patches_where_zsta
     assert locked("zstandard") == [WHEELS]
 
 
+def test_packages_have_the_local_api_and_its_export_everywhere() -> None:
+    for name in ("uvicorn", "h11", "wsproto", "opentelemetry-proto", "protobuf"):
+        assert locked(name) == [""]
+    assert locked("httptools") == locked("grpcio") == [WHEELS]
+
+
 def test_what_few_devices_need_stays_out_of_the_main_package() -> None:
     script = (PACKAGING / "wheelhouse.sh").read_text()
-    assert "skip = /^(cobs|av)==/" in script
+    assert "skip = /^(cobs|av|grpcio)==/" in script
     assert "take = /^av==/" in script
-    for name in ("camera", "starter"):
+    assert "take = /^grpcio==/" in script
+    for name in ("camera", "grpc", "starter"):
         control = (PACKAGING / f"deb/limpet-{name}.control").read_text()
         assert control.startswith(f"Package: limpet-{name}\n")
         assert (PACKAGING / f"deb/limpet-{name}.copyright").read_text()

@@ -14,6 +14,7 @@ import pytest
 
 from limpet import plugins
 from limpet.errors import ConfigError
+from limpet.extras import install_extra
 from limpet.filling import fill
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def test_a_library_that_is_too_old_is_named_with_what_it_lacks(tmp_path: Path) -
 
 
 def test_an_extra_is_installed_as_limpet_was() -> None:
-    assert plugins.install_extra("camera") == "pip install 'limpet[camera]'"
+    assert install_extra("camera") == "pip install 'limpet[camera]'"
     # There is no pip.
-    assert "limpet-camera" in plugins.install_extra("camera", "/opt/limpet")
+    assert "limpet-camera" in install_extra("camera", "/opt/limpet")
+    assert "limpet-grpc" in install_extra("api-grpc", "/opt/limpet")

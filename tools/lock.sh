@@ -10,7 +10,7 @@ compile() {
 everywhere() { compile --universal --python-version "${target:-3.10}" "$@"; }
 workstation() { compile --python-version 3.11 --python-platform x86_64-manylinux_2_28 "$@"; }
 everywhere pyproject.toml requirements/dev.in --extra demo --extra sound --extra camera --extra audio --extra updates --extra api-grpc --extra otel --extra client --output-file requirements/dev.txt
-everywhere pyproject.toml --extra sound --extra watch --extra camera --extra audio --extra updates --extra api --extra client --constraint requirements/dev.txt --output-file requirements/core.txt
+everywhere pyproject.toml --extra sound --extra watch --extra camera --extra audio --extra updates --extra api-grpc --extra otel --extra client --constraint requirements/dev.txt --output-file requirements/core.txt
 everywhere pyproject.toml --extra demo --extra sound --extra camera --extra audio --constraint requirements/dev.txt --output-file requirements/demo.txt
 everywhere requirements/build.in --constraint requirements/dev.txt --output-file requirements/build.txt
 everywhere requirements/tflite-runtime.in --output-file requirements/tflite-runtime.txt

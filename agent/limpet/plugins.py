@@ -9,12 +9,11 @@ it can do. The contract suite of each group, under tests/, tests every plugin.
 from __future__ import annotations
 
 import importlib
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from limpet.contracts.needs import Needs
 from limpet.errors import ConfigError, LimpetError
+from limpet.extras import install_extra
 from limpet.module_names import module_names
 from limpet.wording import bug, line_of, suggest
 
@@ -35,8 +34,6 @@ _DISTRIBUTIONS = {"google": "protobuf"}
 """Distributions whose modules have another name, by module."""
 _EXTRAS = {"PIL": "camera"}
 """Extras of modules that several extras bring, by module."""
-_PACKAGED = "/opt/limpet"
-"""Where the Debian package and the offline bundle install Limpet, without pip."""
 
 
 def _package(group: Group) -> str:
@@ -127,13 +124,6 @@ def _import(group: Group, kind: str) -> Any:
         if package == "limpet":
             raise  # a bug
         raise ConfigError([f"{group} {kind!r} cannot use the installed {package!r}: {error.msg}"]) from error
-
-
-def install_extra(extra: str, prefix: str = sys.prefix) -> str:
-    """Return what to do to have an extra in the Python environment at ``prefix``."""
-    if extra == "camera" and prefix == _PACKAGED and not any(Path(prefix).glob("lib/*/site-packages/pip")):
-        return "install the package limpet-camera, or run install.sh --with camera"
-    return f"pip install 'limpet[{extra}]'"
 
 
 def _loaded(group: Group, entry: metadata.EntryPoint) -> Any:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Build dist/limpet_VERSION_ARCH.deb for Debian 12, with its own virtual environment in /opt/limpet:
 #     packaging/deb/build.sh amd64|arm64 [REVISION]
-# Beside it, limpet-camera and limpet-starter add to that environment what not every device wants.
+# Beside it, limpet-camera, limpet-grpc and limpet-starter add to that environment what not every device wants.
 # Nothing of ARCH is executed, so either architecture builds on any machine with Python 3.11 and dpkg-deb.
 set -eu
 cd "$(dirname "$0")/../.."

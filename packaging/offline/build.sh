@@ -16,7 +16,7 @@ mv "$root"/wheels/*/ "$root/with/"
 .venv/bin/python -m pip download --quiet --no-deps --only-binary=:all: --require-hashes -r packaging/offline/pip.txt \
     --dest "$root/wheels"
 cp packaging/offline/install.sh "$root/"
-cp -r systemd firmware-configs docs clients LICENSE NOTICE "$root/"
+cp -r systemd firmware-configs docs clients packaging/observability LICENSE NOTICE "$root/"
 .venv/bin/python tools/share.py "$root/share" limpet
 mv "$root/share/zsh/vendor-completions" "$root/share/zsh/site-functions"
 echo "$arch" >"$root/arch"

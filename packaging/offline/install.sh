@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install Limpet from this folder, without a network, as root:
-#     ./install.sh [--with camera] [--with starter]
+#     ./install.sh [--with camera] [--with grpc] [--with starter]
 #     ./install.sh --uninstall
 # It needs Python 3.11 and a systemd. Where the Debian package can be used, use that.
 set -eu

@@ -60,6 +60,9 @@ def installed(written: Path, folder: Path) -> Path:
     if "ca_file" in text:
         certificates.authority(folder)
         (folder / "mqtt-password").write_text("there\n")
+    if "[api]" in text:
+        certificates.certificate(folder / "ca.pem", "device")
+        (folder / "api-tokens").write_text(f"anna {'0' * 64}\n")
     there = text.replace("[device]\n", '[device]\nstate = "state"\n').replace("/etc/limpet/", f"{folder}/")
     path = folder / "limpet.toml"
     path.write_text(there)

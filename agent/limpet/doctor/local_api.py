@@ -10,6 +10,7 @@ from limpet.device import directories
 from limpet.doctor import running_daemon
 from limpet.doctor.finding import bad, ok, warn
 from limpet.errors import LimpetError
+from limpet.extras import install_extra
 from limpet.gateway import files
 from limpet.gateway.http import addresses
 from limpet.gateway.otlp import collector_files
@@ -57,7 +58,7 @@ def _missing(table: ApiTable) -> Iterator[str]:
     wanted = {"api": "", "api-grpc": ".grpc" if table.grpc else None, "otel": ".otlp" if table.otlp else None}
     for extra, key in wanted.items():
         if key is not None and (names := [name for name in _PACKAGES[extra] if not _is_there(name)]):
-            yield f"api{key}: {', '.join(names)} are not installed. Run: pip install 'limpet[{extra}]'"
+            yield f"api{key}: {', '.join(names)} are not installed: {install_extra(extra)}"
 
 
 def _is_there(name: str) -> bool:

@@ -131,5 +131,7 @@ async def _start_grpc(context: Context, opened: Opened) -> Coroutine[Any, Any, o
     try:
         from limpet.gateway import grpc_server
     except ModuleNotFoundError as error:
-        raise LimpetError("`grpc` needs the extra api-grpc. Run: pip install 'limpet[api-grpc]'") from error
+        from limpet.extras import install_extra
+
+        raise LimpetError(f"`grpc` needs the extra api-grpc: {install_extra('api-grpc')}") from error
     return await grpc_server.start(context, opened.pem)

@@ -34,7 +34,7 @@ from limpet.contracts.data import SampleSpec, empty_samples
 from limpet.contracts.fields import Positive
 from limpet.contracts.needs import Needs
 from limpet.errors import ConfigError, UnreadableError
-from limpet.plugins import install_extra
+from limpet.extras import install_extra
 from limpet.recordings import folder
 from limpet.sources import _sound_player
 from limpet.sources._recordings import load
