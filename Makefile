@@ -126,7 +126,7 @@ consumers: .venv/.dev programs .venv-sparkplug/.installed .venv-homeassistant/.i
 # Clients that others wrote, beside a real daemon. Each file check_*.py is one part of the API.
 .PHONY: api
 api: .venv/.dev programs .venv-triton/.installed build/browser/.installed ## prove: use the local API with clients that others wrote, a browser and Prometheus, and attack it; Python 3.11, npm, 1 GB
-	@tools/need.sh prometheus=prometheus promtool=prometheus
+	@tools/need.sh prometheus=prometheus promtool=prometheus curl=curl node=nodejs chromium=chromium
 	@$(PYTHON) tests/api/run.py
 
 .venv-triton/.installed: requirements/triton.txt
