@@ -91,7 +91,7 @@ def test_a_list_that_is_no_input_is_ignored(text: str) -> None:
 
 @pytest.mark.parametrize("before", range(4))
 def test_a_number_is_not_torn_apart_by_spaces_before_it(before: int) -> None:
-    numbers = f"1, {' ' * ((1 << 16) - before)}578, {long_text('1')}"
+    numbers = f"1, {' ' * ((1 << 18) - before)}578, {long_text('1')}"
     assert tensor(body(f"[{numbers}]", "INT16")) == pack("INT16", [1, 578, *[1] * LONG], "x")
 
 

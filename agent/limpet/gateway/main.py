@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from contextlib import suppress
 
 from limpet.device import logs
 from limpet.isolation.child import die_before_parent, die_with_parent, set_name
 from limpet.wire.channel import Channel
 from limpet.wire.gateway_records import LARGEST_TO_GATEWAY, Listening, ToGateway
+
+NICE = 5
+"""How far the priority is below that of the pipelines, as that of guests."""
 
 
 def main(parent: str, fd: str) -> None:
@@ -15,6 +20,8 @@ def main(parent: str, fd: str) -> None:
     die_with_parent(int(parent))
     die_before_parent()
     set_name("limpet-api")
+    with suppress(OSError):
+        os.nice(NICE)
     logs.configure()
     channel: Channel[ToGateway] = Channel(
         socket.socket(fileno=int(fd)), ToGateway, largest=LARGEST_TO_GATEWAY, fds=16

@@ -116,10 +116,10 @@ class HeadCache:
             if len(data) > whole:
                 self._take_later(data[whole:])
         else:
-            self._collect(known, head, data[end:])
+            self._collect(known, head, memoryview(data)[end:])
         return True
 
-    def _collect(self, known: CachedHead, head: bytes, begin: bytes) -> None:
+    def _collect(self, known: CachedHead, head: bytes, begin: memoryview) -> None:
         """Read the rest of a body without any detour."""
         self._count -= 1
         self._pace.wait_for(Progress("body", self._count))

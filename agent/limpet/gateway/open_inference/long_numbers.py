@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LONG = 1 << 14
 """Bytes of a list that is cut out."""
-_PART = 1 << 16
+_PART = 1 << 18
 """Bytes of a list that are read at once, so that what is made of them stays in the processor's cache."""
 _BEGIN = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*\[')
 _WHOLE = {"INT8": "i1", "UINT8": "u1", "INT16": "<i2", "UINT16": "<u2", "INT32": "<i4", "UINT32": "<u4"}
@@ -53,15 +53,17 @@ def packed(datatype: str, text: memoryview) -> bytes | None:
     if dtype is None:
         return None
     found, at = [], 0
-    while at <= len(text):
-        part = bytes(text[at : at + _PART])
-        if at + _PART < len(text):
-            part = part[: max(part.rfind(b","), 0)]
-        values = _packed(dtype, part)
-        if values is None:
-            return None
-        found.append(values)
-        at += len(part) + 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's, of text that it does not read to the end
+        while at <= len(text):
+            part = bytes(text[at : at + _PART])
+            if at + _PART < len(text):
+                part = part[: max(part.rfind(b","), 0)]
+            values = _packed(dtype, part)
+            if values is None:
+                return None
+            found.append(values)
+            at += len(part) + 1
     return b"".join(found)
 
 
@@ -69,9 +71,7 @@ def _packed(dtype: str, text: bytes) -> bytes | None:
     import numpy as np  # only clients that send large tensors in JSON need it
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of text that it does not read to the end
-            values = np.fromstring(text, np.int64, sep=",")
+        values = np.fromstring(text, np.int64, sep=",")
     except ValueError:
         return None
     limits = np.iinfo(dtype)
@@ -88,11 +88,13 @@ def _is_all(values: NDArray[Any], text: NDArray[Any]) -> bool:
     count = np.count_nonzero
     minus = text == ord("-")
     commas, signs = count(text == ord(",")), count(minus)
-    spaces = sum(count(text == space) for space in b" \t\r\n")
+    if commas != len(values) - 1 or signs != count(values < 0):
+        return False
     digits, power = len(values), 10
     while power <= np.iinfo(values.dtype).max:
         digits += int(count(values >= power)) + (int(count(values <= -power)) if signs else 0)
         power *= 10
-    alone = count(minus[:-1] & (text[1:] < ord("0")))  # numpy reads "- 1"
-    whole = commas == len(values) - 1 and signs == count(values < 0) and not alone
-    return bool(whole and digits + commas + signs + spaces == len(text))
+    spaces = len(text) - digits - commas - signs
+    for space in b" \t\r\n":
+        spaces -= int(count(text == space)) if spaces else 0
+    return not spaces and not count(minus[:-1] & (text[1:] < ord("0")))  # numpy reads "- 1"
