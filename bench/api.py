@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -186,7 +187,9 @@ def mlserver(folder: Path, models: list[Model], workers: int) -> Iterator[str]:
         (folder / model.name / "model-settings.json").write_text(json.dumps(described))
     environment = os.environ | {"PYTHONPATH": str(PEER_FOLDER), "PYTHONDONTWRITEBYTECODE": "1"}
     with (folder / "log.txt").open("wb") as log:
-        process = subprocess.Popen([PEER, "start", "."], cwd=folder, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [PEER, "start", "."], cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
     url = f"http://127.0.0.1:{ports[0]}"
     try:
         for model in models:
@@ -194,7 +197,11 @@ def mlserver(folder: Path, models: list[Model], workers: int) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(30)
+        with suppress(subprocess.TimeoutExpired):  # it may wait for its workers forever
+            process.wait(10)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def store(folder: Path, models: list[Model]) -> None:
