@@ -26,10 +26,14 @@ def seal(file: IO[bytes]) -> None:
 
 
 def sealed(fd: int) -> bool:
-    """Whether the size of a file is fixed, so that it cannot shrink while it is mapped."""
+    """Whether the size of a file is fixed, so that it cannot shrink while it is mapped.
+
+    One of huge pages does not count: its pages can be taken away, and then there may be none in their place.
+    """
     if not hasattr(fcntl, "F_GET_SEALS"):
         return True
     try:
-        return fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS == _SEALS
+        small = os.fstatvfs(fd).f_bsize == os.sysconf("SC_PAGE_SIZE")
+        return small and fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS == _SEALS
     except OSError:  # another sort of file, which has no seals
         return False
