@@ -134,8 +134,8 @@ class ApiTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Certificates of the authorities whose client certificates are accepted in place of a token. Example:
     `"ca.pem"`."""
     hosts: list[str] = []
-    """Further names under which clients reach this device. Its addresses, its host name and `localhost` are known.
-    Example: `["press-07.example.com"]`."""
+    """Further names under which clients reach this device, or IPv4 addresses of a router or host that forwards to
+    it. Its own addresses, its host name and `localhost` are known. Example: `["press-07.example.com"]`."""
     models: list[str] = []
     """Models of the store that clients may use beside those of the pipelines: `NAME` or `NAME@VERSION`. Example:
     `["mobilenet"]`."""

@@ -39,6 +39,12 @@ def test_a_refused_name_is_shown_as_the_configuration_wants_it(host: str, name: 
     assert without_port(host) == name
 
 
+def test_an_address_that_forwards_to_the_device_can_be_named() -> None:
+    named = names_of("press-07", ["192.0.2.1"])
+    assert is_ours("192.0.2.1:7470", "172.17.0.2", named)
+    assert not is_ours("192.0.2.2:7470", "172.17.0.2", named)
+
+
 def test_an_ipv6_address_is_in_brackets() -> None:
     assert is_ours("[::1]:7470", "::1", NAMES)
     assert is_ours("[0:0:0:0:0:0:0:1]", "::1", NAMES)

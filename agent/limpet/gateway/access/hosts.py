@@ -8,6 +8,7 @@ its own name the address of this device (DNS rebinding). Such requests have fore
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -37,10 +38,10 @@ def is_ours(host: str, local: str, names: frozenset[str]) -> bool:
         return False
     if not name or parts.netloc != host or "@" in host:
         return False
-    try:
-        return ipaddress.ip_address(name) == ipaddress.ip_address(local)
-    except ValueError:
-        return name.rstrip(".") in names
+    with suppress(ValueError):
+        if ipaddress.ip_address(name) == ipaddress.ip_address(local):
+            return True
+    return name.rstrip(".") in names
 
 
 def without_port(host: str) -> str:
