@@ -77,6 +77,11 @@ class Bugs(logging.Handler):
 @settings(max_examples=15)
 @example(data=b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\nGET / HTTP/1.0\r\n\r\n")
 @example(data=b"GET / HTTP/1.1\r\nConnection: close\r\nHost: localhost\r\n\r\n\x00\r\n\r\n")
+@example(
+    data=b"GET /api/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"Sec-WebSocket-Protocol: a,\xff\r\n\r\n"
+)
 @given(
     data=st.one_of(requests(), st.binary(max_size=200), st.lists(requests(), min_size=2, max_size=3).map(b"".join))
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
 from limpet.bucket import Bucket
+from limpet.gateway.http.bad_requests import UNREADABLE
 from limpet.gateway.http.slow_clients import Pace
 
 if TYPE_CHECKING:
@@ -35,7 +36,11 @@ class WebSocketProtocol(WSProtocol):
                 return
             self._heard.spend(len(data))
         self._has_begun = True  # with the request, whose size the parser of HTTP has limited
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except ValueError:  # wsproto takes headers for ASCII
+            self.transport.write(UNREADABLE)
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Free what the connection holds."""

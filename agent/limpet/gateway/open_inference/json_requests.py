@@ -168,7 +168,9 @@ def decoded(body: bytes | bytearray, header_length: str | None) -> tuple[JsonReq
     view = memoryview(body)
     end = len(view)
     if header_length is not None:
-        if not (header_length.isascii() and header_length.isdecimal() and int(header_length[:20]) <= end):
+        if not (header_length.isascii() and header_length.isdecimal() and len(header_length) < 20) or (
+            int(header_length) > end
+        ):
             raise RequestError(
                 "invalid", f"Inference-Header-Content-Length must be a number, 0 to {end}, the length of the body"
             )
