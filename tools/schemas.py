@@ -29,7 +29,7 @@ from limpet.contracts.messages import (
     StatusMessage,
 )
 from limpet.contracts.updates import DesiredModel
-from limpet.gateway.api import openapi
+from limpet.gateway.api.descriptions import tidy
 from limpet.models.manifest import Manifest
 from limpet.recordings.folder import Recordings
 from limpet.recordings.label_command import SetLabel
@@ -71,7 +71,7 @@ def outputs() -> dict[str, Any]:
 def schema(name: str) -> Any:
     """Return the JSON Schema (2020-12) of one kind of message, or of an output."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"Limpet {name}"}
-    return head | openapi.tidy(msgspec.json.schema((KINDS | FILES | outputs())[name]))
+    return head | tidy(msgspec.json.schema((KINDS | FILES | outputs())[name]))
 
 
 def text(name: str) -> str:
@@ -80,7 +80,9 @@ def text(name: str) -> str:
 
 
 def openapi_text() -> str:
-    """Return the OpenAPI document of the local API."""
+    """Return the OpenAPI document of the local API. It needs starlette, which what else is here does not."""
+    from limpet.gateway.api import openapi
+
     return msgspec.json.format(msgspec.json.encode(openapi.document()), indent=2).decode() + "\n"
 
 

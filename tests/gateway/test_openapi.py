@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,3 +45,10 @@ def test_every_reference_leads_to_a_schema() -> None:
 def test_each_operation_has_a_name_of_its_own() -> None:
     names = [operation["operationId"] for path in document()["paths"].values() for operation in path.values()]
     assert len(set(names)) == len(names)
+
+
+def test_other_schemas_need_nothing_of_the_gateway() -> None:
+    """Tests of tflite-runtime use them in an environment without the extra."""
+    code = "import sys; sys.modules['starlette'] = None; import schemas; schemas.schema('command-infer')"
+    environment = {**os.environ, "PYTHONPATH": str(Path(schemas.__file__).parent)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)

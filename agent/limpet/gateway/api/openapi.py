@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from starlette.routing import Route
 from limpet import __version__
 from limpet.contracts.api import Refused, StreamMessage, StreamMissed
 from limpet.contracts.fields import NAME_PATTERN
+from limpet.gateway.api.descriptions import tidy
 from limpet.gateway.api.device import NoQuery
 from limpet.gateway.api.operations import JSON, Media, Operation, operations
 from limpet.gateway.http.json_answers import query
@@ -134,13 +134,3 @@ def _identifier(operation: Operation) -> str:
     """Return a name for generated code, such as ``get_pipelines_pipeline_results``."""
     words = re.findall(r"[a-z0-9]+", operation.path.removeprefix("/api"))
     return "_".join([operation.method, *words])
-
-
-def tidy(part: Any) -> Any:
-    """Take the source code's indentation out of descriptions: some versions of Python keep it."""
-    if isinstance(part, dict):
-        return {
-            key: inspect.cleandoc(value) if key == "description" and isinstance(value, str) else tidy(value)
-            for key, value in part.items()
-        }
-    return [tidy(value) for value in part] if isinstance(part, list) else part
