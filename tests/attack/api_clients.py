@@ -249,9 +249,12 @@ def _silent_readers(target: Target, attempt: Attempt) -> None:
 
 def _pipelined(target: Target, attempt: Attempt) -> None:
     one = f"GET /api/device HTTP/1.1\r\nHost: localhost\r\n{TOKEN}\r\n\r\n".encode()
-    with target.connect() as client, contextlib.suppress(OSError):
-        client.sendall(one * MOST_PIPELINED)
-        attempt.reached = f"the gateway answered {status(client.recv(1 << 16))} first"
+    with target.connect() as client:
+        try:
+            client.sendall(one * MOST_PIPELINED)
+            attempt.reached = f"the gateway answered {status(client.recv(1 << 16))} first"
+        except ConnectionError:
+            attempt.reached = "the gateway closed the connection"
         _served(target, attempt)
 
 
