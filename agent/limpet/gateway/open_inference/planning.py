@@ -90,6 +90,8 @@ def plan(serving: Serving, model: ModelForm, request: InferRequest) -> Plan:
 
 
 def _in_order(tensors: Sequence[TensorForm], inputs: Sequence[Input]) -> list[Input]:
+    if len(inputs) == len(tensors) == 1 and inputs[0].name == tensors[0].name:  # the usual case
+        return [*inputs]
     found = {one.name: one for one in inputs}
     names = [tensor.name for tensor in tensors]
     if len(inputs) != len(names) or found.keys() != set(names):
@@ -119,9 +121,7 @@ def _part(tensor: TensorForm, one: Input, rows: int, offset: int) -> Part:
             "invalid", f'input "{one.name}" has datatype {one.datatype}; the model takes {tensor.datatype}{also}'
         )
     shape = [rows, *tensor.shape[1:]] if rows else tensor.shape
-    if len(shape) != len(one.shape) or any(
-        a not in (-1, b) or b < 0 for a, b in zip(shape, one.shape, strict=True)
-    ):
+    if (-1 in shape or shape != one.shape) and not _fits(shape, one.shape):
         raise RequestError("invalid", f'input "{one.name}" has shape {one.shape}; the model takes {tensor.shape}')
     size = prod(one.shape) * kind.size
     came = one.content.size if isinstance(one.content, Region) else len(one.content)
@@ -136,6 +136,11 @@ def _part(tensor: TensorForm, one: Input, rows: int, offset: int) -> Part:
 def _counted(size: int, item: int) -> str:
     values, rest = divmod(size, item)
     return f"{size} bytes for values of {item} bytes" if rest else f"{values} values"
+
+
+def _fits(wanted: Sequence[int], have: Sequence[int]) -> bool:
+    """Whether a shape is the wanted one, in which -1 is any size."""
+    return len(wanted) == len(have) and all(a in (-1, b) and b >= 0 for a, b in zip(wanted, have, strict=True))
 
 
 def _wanted(tensors: Sequence[TensorForm], outputs: Sequence[Wanted]) -> list[tuple[int, Region | None]]:
