@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import socket
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,6 +128,35 @@ def test_a_peer_has_its_address_whatever_the_family() -> None:
     assert other.key == "2001:db8::/64"
     with pytest.raises(ValueError, match="unix"):
         GrpcPeer("unix:/tmp/x", {}, [1])
+
+
+@pytest.mark.parametrize(
+    ("family", "host", "written"),
+    [
+        (socket.AF_INET, "127.0.0.1", "ipv4:127.0.0.1"),
+        (socket.AF_INET6, "::ffff:127.0.0.1", "ipv4:127.0.0.1"),  # as gRPC listens
+        (socket.AF_INET6, "::1", "ipv6:%5B::1%5D"),
+    ],
+)
+def test_the_kernel_counts_what_came_over_a_connection(
+    family: socket.AddressFamily, host: str, written: str
+) -> None:
+    with socket.socket(family) as listener, socket.socket(family) as client:
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((host, 0))
+        listener.listen()
+        client.connect(listener.getsockname())
+        client.sendall(bytes(1000))
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.recv(1000, socket.MSG_WAITALL)
+            port = client.getsockname()[1]
+            peer = GrpcPeer(f"{written}:{port}", {}, [listener.getsockname()[1]])
+            before = len(list(Path("/proc/self/fd").iterdir()))
+            assert peer.received == 1000
+            assert len(list(Path("/proc/self/fd").iterdir())) == before
+            assert GrpcPeer(f"{written}:{port}", {}, [1]).received is None
 
 
 def test_the_name_of_a_verified_certificate_is_never_empty() -> None:

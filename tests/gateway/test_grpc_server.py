@@ -117,15 +117,15 @@ def test_idle_streams_keep_no_call_waiting_and_are_limited(served: ApiDaemon) ->
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=MESSAGES["ModelStreamInferResponse"].FromString,
         )
-        requests: list[queue.Queue[Any]] = [queue.Queue() for _ in range(9)]
+        requests: list[queue.Queue[Any]] = [queue.Queue() for _ in range(7)]
         streams = []
-        for waiting in requests[:8]:
+        for waiting in requests[:6]:
             stream = open_stream(iter(waiting.get, None), timeout=60)
             waiting.put(MESSAGES["ModelInferRequest"](**infer_fields()))
             assert len(next(stream).infer_response.raw_output_contents[0]) == 3
             streams.append(stream)
         with pytest.raises(grpc.RpcError) as caught:
-            next(open_stream(iter(requests[8].get, None), timeout=20))
+            next(open_stream(iter(requests[6].get, None), timeout=20))
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
         assert call(one, "ModelInfer", **infer_fields()).model_name == "dense"
         requests[0].put(MESSAGES["ModelInferRequest"](model_name="nothing"))
@@ -136,6 +136,33 @@ def test_idle_streams_keep_no_call_waiting_and_are_limited(served: ApiDaemon) ->
             waiting.put(None)
         for stream in streams:
             assert list(stream) == []
+
+
+def test_calls_that_send_nothing_keep_no_other_call_waiting_for_long(served: ApiDaemon) -> None:
+    never: queue.Queue[None] = queue.Queue()
+    with contextlib.ExitStack() as stack:
+        silent = []
+        for _ in range(2):
+            idle = stack.enter_context(own_channel(served))
+            send = idle.stream_stream(f"/{SERVICE}/ModelInfer")
+            silent += [send(iter(never.get, None), timeout=60) for _ in range(60)]
+        try:
+            wait_until(lambda: any(one.done() for one in silent))  # all turns are taken
+            with own_channel(served) as one:
+                assert call(one, "ServerLive").live
+                assert call(one, "ModelMetadata", name="dense").name == "dense"
+                assert call(one, "ModelInfer", **infer_fields()).model_name == "dense"
+            assert any(not one.done() for one in silent)
+        finally:
+            for _ in silent:
+                never.put(None)
+            for one in silent:
+                one.cancel()
+
+
+def own_channel(served: ApiDaemon) -> grpc.Channel:
+    """Return a channel that shares no connection with others."""
+    return grpc.insecure_channel(f"127.0.0.1:{served.grpc_port}", [("grpc.use_local_subchannel_pool", 1)])
 
 
 def is_closed(connection: socket.socket) -> bool:

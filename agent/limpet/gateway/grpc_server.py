@@ -7,6 +7,7 @@ message is read, and few messages are read at once. So clients cannot fill the m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from time import monotonic
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from limpet.errors import UnreadableError
 from limpet.gateway.access.credentials import TooManyWrongError, WrongTokenError, bearer
 from limpet.gateway.access.grpc_peers import GrpcPeer
-from limpet.gateway.access.limits import TOO_LARGE, TOO_MANY, Budget, Rates
+from limpet.gateway.access.limits import TOO_LARGE, TOO_MANY, Budget, Rates, share
 from limpet.gateway.access.proxies import behind
 from limpet.gateway.access.rights import client_of, refusal
 from limpet.gateway.channels.model_channel import PATIENCE
 from limpet.gateway.errors import RequestError
+from limpet.gateway.grpc_turns import SILENT_SECONDS, SilentError, Turns
 from limpet.gateway.http import addresses
 from limpet.gateway.http.guard import BUDGET_REQUESTS
 from limpet.gateway.http.slow_clients import STALLED_SECONDS
@@ -34,12 +36,12 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 import grpc
 import grpc.aio
 
-from limpet.gateway.open_inference.grpc_messages import SERVICE
+from limpet.gateway.open_inference.grpc_messages import MESSAGES, SERVICE
 from limpet.gateway.open_inference.grpc_methods import Caller, Methods
 from limpet.gateway.open_inference.protobuf_fields import check_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
     from limpet.gateway.access.credentials import Credentials
     from limpet.gateway.access.rights import Peer
@@ -52,12 +54,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_CALLS = 256
-"""Calls of all clients at once. More are refused."""
+"""Calls of all clients at once. One client has a share of them. More are refused."""
 MOST_CALLS_OF_A_CONNECTION = 64
 MOST_READ_AT_ONCE = 4
-"""Messages, each of up to ``request_bytes``, that are read at once. More wait."""
+"""Messages, each of up to ``request_bytes``, that are read at once, and as many without tensors. More wait."""
 MOST_STREAMS = 8
-"""Calls with many messages at once. Each can have a message that is read. More are refused."""
+"""Calls with many messages at once, of which one client has a share. More are refused."""
 HANDSHAKE_SECONDS, IDLE_SECONDS = 10, 300
 MESSAGE_SECONDS = 10.0
 LEAST_RATE = 1_000_000
@@ -141,8 +143,8 @@ class _Calls:
         self._rates = Rates(table.requests_per_second, 2 * table.requests_per_second)
         self._ports = [listen_address(address).port for address in table.grpc]
         self._budget = Budget(BUDGET_REQUESTS * table.request_bytes)
-        self._reading = asyncio.Semaphore(MOST_READ_AT_ONCE)
-        self._streams = 0
+        self._calls, self._streams = Budget(MOST_CALLS), Budget(MOST_STREAMS)
+        self._tensors, self._others = Turns(MOST_READ_AT_ONCE), Turns(MOST_READ_AT_ONCE)
         self._patience = MESSAGE_SECONDS + table.request_bytes / LEAST_RATE
 
     def handler(self, method: Method) -> Any:
@@ -162,23 +164,22 @@ class _Calls:
 
     async def _serve(self, method: Method, context: grpc.aio.ServicerContext) -> None:
         names = [name for name, _ in context.invocation_metadata() or ()]
-        peer = behind(GrpcPeer(context.peer(), context.auth_context(), self._ports), names)
+        connected = GrpcPeer(context.peer(), context.auth_context(), self._ports)
+        peer = behind(connected, names)
         self._admit(method.path, peer, context)
-        if method.stream:
-            await self._serve_stream(method, peer, context)
-        elif (data := await self._read(context)) is not grpc.aio.EOF:
-            await self._answer(method, data, peer, context)
+        with _one_more(self._calls, peer, MOST_CALLS, "calls are open"):
+            if method.stream:
+                await self._serve_stream(method, peer, context)
+            elif not method.request.DESCRIPTOR.fields:  # nothing to read
+                await self._answer(method, b"", peer, context)
+            elif (data := await self._read(method, peer, connected, context)) is not grpc.aio.EOF:
+                await self._answer(method, data, peer, context)
 
     async def _serve_stream(self, method: Method, peer: Peer, context: grpc.aio.ServicerContext) -> None:
-        if self._streams >= MOST_STREAMS:
-            raise _RefusedError(grpc.StatusCode.UNAVAILABLE, f"{MOST_STREAMS} streams are open; close one")
-        self._streams += 1
-        try:
+        with _one_more(self._streams, peer, MOST_STREAMS, "streams are open; close one"):
             while (data := await context.read()) is not grpc.aio.EOF:
                 await self._answer(method, data, peer, context)
                 self._count(peer)
-        finally:
-            self._streams -= 1
 
     async def _answer(self, method: Method, data: bytes, peer: Peer, context: grpc.aio.ServicerContext) -> None:
         """Answer a message, which counts as long as it is in memory."""
@@ -221,15 +222,18 @@ class _Calls:
         except WrongTokenError as error:
             raise _RefusedError(grpc.StatusCode.UNAUTHENTICATED, str(error)) from error
 
-    async def _read(self, context: grpc.aio.ServicerContext) -> Any:
+    async def _read(
+        self, method: Method, peer: Peer, connected: GrpcPeer, context: grpc.aio.ServicerContext
+    ) -> Any:
         """Return the message, or ``EOF``. A slow client does not keep others from being read for long."""
+        turns = self._tensors if method.request is MESSAGES["ModelInferRequest"] else self._others
         try:
-            async with self._reading:
-                return await asyncio.wait_for(context.read(), self._patience)
-        except asyncio.TimeoutError as error:
-            raise _RefusedError(
-                grpc.StatusCode.DEADLINE_EXCEEDED, f"no message came in {self._patience:.0f} s"
-            ) from error
+            return await turns.read(peer, connected, context.read(), self._patience)
+        except asyncio.TimeoutError:
+            reason = f"no message came in {self._patience:.0f} s"
+        except SilentError:
+            reason = f"no message came in {SILENT_SECONDS:.0f} s, and other calls wait"
+        raise _RefusedError(grpc.StatusCode.DEADLINE_EXCEEDED, reason)
 
     async def _write(self, context: grpc.aio.ServicerContext, data: bytes) -> None:
         if len(data) <= SMALL:
@@ -239,6 +243,18 @@ class _Calls:
             await asyncio.wait_for(context.write(data), STALLED_SECONDS)
         except asyncio.TimeoutError as error:
             raise _RefusedError(grpc.StatusCode.DEADLINE_EXCEEDED, "this client does not read answers") from error
+
+
+@contextlib.contextmanager
+def _one_more(counted: Budget, peer: Peer, most: int, what: str) -> Iterator[None]:
+    """Count one until it ends. ``_RefusedError`` if the client has its share."""
+    if not counted.take(peer.key, 1, near=peer.loopback):
+        reason = f"{share(most, near=peer.loopback)} of this client or {most} in all {what}"
+        raise _RefusedError(grpc.StatusCode.UNAVAILABLE, reason)
+    try:
+        yield
+    finally:
+        counted.give(peer.key, 1)
 
 
 def _refuse(context: grpc.aio.ServicerContext, status: grpc.StatusCode, reason: str) -> None:
