@@ -6,6 +6,7 @@ import os
 import socket
 from contextlib import suppress
 
+from limpet import deferred
 from limpet.device import logs
 from limpet.isolation.child import die_before_parent, die_with_parent, set_name
 from limpet.wire.channel import Channel
@@ -26,6 +27,7 @@ def main(parent: str, fd: str) -> None:
     channel: Channel[ToGateway] = Channel(
         socket.socket(fileno=int(fd)), ToGateway, largest=LARGEST_TO_GATEWAY, fds=16
     )
+    deferred.save_memory()
     try:
         from limpet.gateway import process  # loads uvicorn and Starlette
     except ModuleNotFoundError as error:

