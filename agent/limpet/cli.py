@@ -17,8 +17,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status, see ``limpet.command_line``."""
     command_line.open_missing_streams()
     argv = list(sys.argv[1:] if arguments is None else arguments)
-    launched = _launch() if argv[:1] == ["run"] else None
-    return command_line.run(commands, argv, launched=launched)
+    if argv[:1] != ["run"]:
+        return command_line.run(commands, argv, launched=None)
+    launched = _launch()
+    from limpet.device import log_socket
+
+    try:
+        return command_line.run(commands, argv, launched=launched)
+    finally:
+        log_socket.close()
 
 
 def _launch() -> ForkServerProcess:

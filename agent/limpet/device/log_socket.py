@@ -64,6 +64,13 @@ def close_reader() -> None:
         reading.close()
 
 
+def close() -> None:
+    """Close both ends, in the process that made them."""
+    close_reader()
+    if writer := os.environ.pop(_ENVIRONMENT, ""):
+        os.close(int(writer))
+
+
 def receive(end: socket.socket) -> RawLine | None:
     """Return the next line, ``None`` if there is none now. Never blocks.
 
