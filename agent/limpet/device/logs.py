@@ -16,8 +16,10 @@ ERASE = "\r\x1b[2K"
 def configure(level: str = "INFO") -> None:
     """Set up the root logger of this process. Under systemd entries go to the journal with their fields.
 
-    A daemon's processes also write to its ``log_socket``.
+    A daemon's processes also write to its ``log_socket``. A root logger that has handlers stays as it is.
     """
+    if logging.getLogger().hasHandlers():
+        return
     if "JOURNAL_STREAM" in os.environ and os.path.exists(ADDRESS):  # noqa: PTH110 - pathlib takes 3 ms to import
         handler: logging.Handler = JournalHandler()
         handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
