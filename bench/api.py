@@ -48,6 +48,8 @@ WORKERS = (0, 1, 2)
 REST = 20.0
 """Seconds over which the gateway rests."""
 OWN_SECONDS = 10.0
+USUAL_INTERVAL = 10.0
+"""Seconds between two health messages, as without the key."""
 DECODER = 'decoder = { kind = "classify" }\n'
 
 
@@ -416,7 +418,7 @@ prebuilt bodies and {CLIENTS} connections, unless a row says otherwise. It takes
 same cores.
 
 - **bare**: one LiteRT interpreter in one process, on one thread, which is fed new data. No server and no client.
-- **MLServer**: 1.7.1, the same model file by a model class of its own, `bench/api_peer/lite.py`.
+- **MLServer**: 1.7.1, the same model file by the model class in `bench/api_peer/lite.py`.
 - **Limpet**: the daemon with `[api]`. The model is in the store, and no pipeline runs it.
 
 {tables}
@@ -448,7 +450,9 @@ def main() -> None:
         with zipfile.ZipFile(KEYWORD) as archive:
             unpacked.write_bytes(archive.read("model.tflite"))
         models = [Model("mobilenet", mobilenet(), folder), Model("keyword", unpacked, folder)]
-        with Stand(folder / "stand", extras=("api", "api-grpc")).running() as stand:
+        with Stand(
+            folder / "stand", extras=("api", "api-grpc"), health_interval=USUAL_INTERVAL
+        ).running() as stand:
             found = compare(stand, models, folder)
             kept = own_pipeline(stand, models)
             rests = {"REST": at_rest(stand, grpc=False), "REST and gRPC": at_rest(stand, grpc=True)}

@@ -127,12 +127,15 @@ class Player:
 class Stand:
     """A folder with a recording of the demo's telemetry, a broker, configurations and the daemon of ``agent``."""
 
-    def __init__(self, folder: Path, agent: Path = AGENT, extras: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, agent: Path = AGENT, extras: tuple[str, ...] = (), health_interval: float = 1.0
+    ) -> None:
         copy = COPY.with_name("-".join([COPY.name, *extras]))
         self.python = alone.python(copy, *extras)
         self.environment = alone.environment(copy, agent)
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self._health_interval = health_interval
         self.broker = Mosquitto(folder / "broker")
         rows = np.random.default_rng(0).normal(50, 20, (4096, 9)).astype(np.float32)
         np.save(folder / "recording.npy", rows)
@@ -177,9 +180,8 @@ class Stand:
 
     def configure(self, *parts: str) -> Path:
         """Write a configuration of these sources and pipelines."""
-        head = (
-            f'[device]\nid = "bench"\nstate = "state"\nhealth_interval = 1.0\n[mqtt]\nurl = "{self.broker.url}"\n'
-        )
+        device = f'[device]\nid = "bench"\nstate = "state"\nhealth_interval = {self._health_interval}\n'
+        head = f'{device}[mqtt]\nurl = "{self.broker.url}"\n'
         path = self.folder / "limpet.toml"
         path.write_text(head + "".join(parts))
         return path
