@@ -1,5 +1,5 @@
 """A process that enters the sandbox of a configuration's only worker, of an executor of its only pipeline, or of
-the gateway, and then tries what it is told to try.
+the gateway, and then makes the attempts that its standard input names.
 
 ``python -m support.jail FILE [DELEGATE|GATEWAY]``: first it writes the list of what is in force, then for each
 word on its standard input what came of it: "done", or the name of the error.
