@@ -142,6 +142,20 @@ build/browser/.installed: tests/api/page/package-lock.json
 	@cd build/browser && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
+# Trains the models first, with TensorFlow and PyTorch; then measures beside what others wrote.
+.PHONY: truth
+truth: .venv-convert/.examples .venv-truth/.installed programs ## prove: drift, calibration, explanation and learning, in figures, into docs/explanation/truth.md; Python 3.11, 6 GB
+	@.venv-convert/bin/python bench/truth/models.py
+	@.venv-truth/bin/python bench/truth/run.py
+
+.venv-truth/.installed: requirements/truth.txt requirements/convert-data.txt pyproject.toml
+	@echo "Installing river, crepes, MAPIE and shap into .venv-truth"
+	@test -e .venv-truth/pyvenv.cfg || "$$(tools/python.sh 3.11)" -m venv .venv-truth
+	@.venv-truth/bin/python $(PIP_INSTALL) --require-hashes -r requirements/truth.txt -r requirements/build.txt
+	@.venv-truth/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r requirements/convert-data.txt
+	@.venv-truth/bin/python $(PIP_INSTALL) $(EDITABLE)
+	@touch $@
+
 .PHONY: clean
 clean: ## develop: delete everything that these targets made
 	@rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

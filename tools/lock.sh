@@ -19,6 +19,7 @@ everywhere requirements/npu.in --output-file requirements/npu.txt
 everywhere requirements/sparkplug-host.in --output-file requirements/sparkplug-host.txt
 target=3.11 everywhere requirements/homeassistant.in --output-file requirements/homeassistant.txt
 target=3.11 everywhere requirements/triton.in --output-file requirements/triton.txt
+workstation pyproject.toml requirements/truth.in --output-file requirements/truth.txt
 target=3.13 everywhere requirements/homeassistant-schema.in --no-deps --output-file requirements/homeassistant-schema.txt
 # torch's CPU build is on an index that pip is configured to use and uv is not. pip fetches it for uv.
 wheels=$(mktemp -d)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Group: TypeAlias = Literal[
-    "sources", "framings", "transforms", "runtimes", "decoders", "postprocess", "reporters", "dialects"
+    "sources", "framings", "transforms", "runtimes", "decoders", "postprocess", "monitors", "reporters", "dialects"
 ]
 
 _PACKAGES: dict[Group, str] = {"framings": "limpet.sources.framings", "dialects": "limpet.reporters.dialects"}

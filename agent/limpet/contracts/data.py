@@ -119,7 +119,8 @@ class Window(msgspec.Struct, eq=False, gc=False):
     times, in nanoseconds, and the ``ordinal`` are those of the window's last sample. ``gap``: samples are missing
     between the window before and this one. ``cut``: the part of the source's picture that ``values`` shows,
     ``None`` for all of it. ``inputs`` are what the model got and ``outputs`` what it gave, as real values;
-    ``result`` is what the decoder made of them. ``events`` are what postprocess stages found.
+    ``result`` is what the decoder made of them. ``scores``: the probability of each label, float32 ``(labels,)``,
+    from a decoder that has them, if a stage or a monitor wants them. ``events`` are what postprocess stages found.
 
     ``recorded_ns``: when the samples of a recording were taken that is not played at its own speed, on a clock of
     its own.
@@ -134,6 +135,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
     inputs: Sequence[Array] = ()
     outputs: Sequence[Array] = ()
     result: Any = None
+    scores: FloatArray | None = None
     events: list[DetectedEvent] = []
     recorded_ns: int | None = None
 

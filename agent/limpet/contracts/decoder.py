@@ -23,7 +23,8 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     ``Batching``.
     ``threshold``: they have ``set_threshold``, see ``Adjustable``. ``outlives_gaps``: their memory is kept over a
     gap; the graph never resets them. ``enrols``: they have the members of ``Enrolling``. Their worker may write in
-    a folder of its pipeline's own. ``output``: the type of their results, where it is always the same struct.
+    a folder of its pipeline's own. ``scores``: they have ``want_scores``, see ``Scoring``. ``output``: the type of
+    their results, where it is always the same struct.
     """
 
     reads_inputs: bool = True
@@ -31,6 +32,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     threshold: bool = False
     outlives_gaps: bool = False
     enrols: bool = False
+    scores: bool = False
     output: type | None = None
 
 
@@ -53,6 +55,14 @@ class Adjustable(Stage, Protocol):
 
     def set_threshold(self, value: float) -> None:
         """Use another threshold from the next window on. ``ValueError`` if this decoder has none as configured."""
+
+
+@runtime_checkable
+class Scoring(Stage, Protocol):
+    """A decoder that can give the probability of each label."""
+
+    def want_scores(self) -> None:
+        """Set ``Window.scores`` of each window from now on. They cost time, so that they are not set otherwise."""
 
 
 @runtime_checkable

@@ -17,17 +17,21 @@ class ScoredLabel(msgspec.Struct, gc=False):
     score: float | None
 
 
-class Classification(msgspec.Struct, gc=False):
+class Classification(msgspec.Struct, gc=False, omit_defaults=True):
     """The best class and its score; ``top`` has the best few, best first.
 
     ``score`` is null where the model gives an index alone. ``abstained``: the score is below the threshold, or the
-    model gave NaN or infinity (then ``score`` is null and ``top`` empty). ``label`` is null then.
+    model gave NaN or infinity (then ``score`` is null and ``top`` empty). ``label`` is null then. ``set``, behind
+    ``conformal``: the classes that hold the true one with the stated coverage. ``posterior``, behind ``bayes``:
+    the probability of each class, given all windows so far.
     """
 
     label: str | None
     score: float | None
     top: list[ScoredLabel]
     abstained: bool
+    set: list[str] | None = None
+    posterior: dict[str, float] | None = None
 
 
 class Anomaly(msgspec.Struct, gc=False, omit_defaults=True):
@@ -174,17 +178,20 @@ class Segmentation(msgspec.Struct, gc=False, omit_defaults=True):
     mask: Mask | None = None
 
 
-class Regression(msgspec.Struct, gc=False):
+class Regression(msgspec.Struct, gc=False, omit_defaults=True):
     """The quantities by name, in the unit of the same name in ``units``; those without a unit have none there.
 
     A value is null where the model gave NaN or infinity. ``out_of_range`` names the values that are null or
-    outside what can be believed, and ``in_range`` says that there are none.
+    outside what can be believed, and ``in_range`` says that there are none. ``intervals``, behind ``conformal`` or
+    ``kalman``: lower and upper limit of each quantity. ``abstained``: an interval is wider than allowed.
     """
 
     values: dict[str, float | None]
     units: dict[str, str]
     in_range: bool
     out_of_range: list[str]
+    intervals: dict[str, tuple[float, float]] | None = None
+    abstained: bool = False
 
 
 class Keyword(msgspec.Struct, gc=False):

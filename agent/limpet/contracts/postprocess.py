@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Window
     from limpet.contracts.stage import Spec
 
-Trait: TypeAlias = Literal["ids"]
-"""What a result may have beyond its type. ``ids``: its objects have ids, the same from window to window."""
+Trait: TypeAlias = Literal["ids", "scores"]
+"""What a result may have beyond its type. ``ids``: its objects have ids, the same from window to window.
+
+``scores``: ``Window.scores`` has the probability of each label.
+"""
 
 
 class Abilities(msgspec.Struct, frozen=True, kw_only=True):

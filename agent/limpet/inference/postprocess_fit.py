@@ -10,15 +10,18 @@ if TYPE_CHECKING:
     from limpet.contracts.postprocess import Trait
     from limpet.inference.resolving import Configured
 
-_ADVICE: dict[Trait, tuple[str, str]] = {"ids": ("objects with ids", '{ kind = "track" }')}
-"""What a trait is in words, and the stage that adds it."""
+_ADVICE: dict[Trait, tuple[str, str]] = {
+    "ids": ("objects with ids", 'put { kind = "track" } before it'),
+    "scores": ("the probability of each label", 'use the decoder "classify"'),
+}
+"""What a trait is in words, and what to do to have it."""
 
 
 def misfits(decoder: Configured, stages: Sequence[Configured], where: str) -> Iterator[str]:
     """Yield a sentence for each stage that cannot take what it would get. ``where`` names the list of stages."""
     given: type | None = decoder.abilities.output
     giver = f"the decoder {decoder.kind!r}"
-    traits: set[Trait] = set()
+    traits: set[Trait] = {"scores"} if decoder.abilities.scores else set()
     for number, stage in enumerate(stages):
         able = stage.abilities
         place = f"{where}[{number}]: {stage.kind!r}"
@@ -30,8 +33,8 @@ def misfits(decoder: Configured, stages: Sequence[Configured], where: str) -> It
         for trait in able.wants:
             if trait not in traits:
                 what, advice = _ADVICE[trait]
-                yield f"{place} needs {what}; put {advice} before it"
+                yield f"{place} needs {what}; {advice}"
         if able.gives is not None:
             given, giver = able.gives, repr(stage.kind)
-            traits = set()
+            traits &= {"scores"}
         traits |= set(able.adds)

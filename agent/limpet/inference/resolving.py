@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from limpet import plugins
-from limpet.contracts import decoder, postprocess, runtime, transform
+from limpet.contracts import decoder, monitor, postprocess, runtime, transform
 from limpet.errors import ConfigError
 from limpet.filling import fill
 from limpet.wording import suggest
@@ -22,6 +22,7 @@ _CONTRACTS: dict[plugins.Group, type[Any]] = {
     "runtimes": runtime.Abilities,
     "decoders": decoder.Abilities,
     "postprocess": postprocess.Abilities,
+    "monitors": monitor.Abilities,
 }
 """What a plugin of a group may declare that it can do."""
 

@@ -92,9 +92,9 @@ class Limits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
 class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A model and all that is needed to run it.
 
-    ``model``, ``labels``, ``golden`` and ``card`` name members of the bundle. ``transforms``, ``decoder``
-    and ``postprocess`` are tables as in the configuration: ``kind`` and the plugin's own keys. ``rate``:
-    samples a second.
+    ``model``, ``labels``, ``golden``, ``card`` and ``reference`` name members of the bundle. ``transforms``,
+    ``decoder`` and ``postprocess`` are tables as in the configuration: ``kind`` and the plugin's own keys.
+    ``rate``: samples a second.
     ``stateful``: whether the model's state lasts from window to window, until a gap, or is cleared before each.
     Default: what the model file shows. ``requires``: which devices it is for. ``limits``: what it may take there.
     """
@@ -110,6 +110,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_de
     labels: str = ""
     golden: str = ""
     card: str = ""
+    reference: str = ""
     variants: Annotated[list[Variant], _FEW] = []
     tolerance: Tolerance = msgspec.field(default_factory=Tolerance)
     inputs: Annotated[list[TensorInfo], _FEW] = []

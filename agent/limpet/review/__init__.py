@@ -1,0 +1,1 @@
+"""``limpet review``: a person looks at captured windows and says what they show."""
