@@ -30,6 +30,7 @@ from support.assigned import single
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from limpet.contracts.data import Window
     from limpet.inference.plan import PipelinePlan
     from limpet.wire.records import Result
 
@@ -173,3 +174,26 @@ def test_not_for_a_model_with_a_closed_batch(tmp_path: Path) -> None:
     path = models.dense(tmp_path / "closed.tflite", inputs=4, outputs=4)
     plan = plan_model(path, None, ["cpu"], tmp_path)
     assert not batches.suited(plan)
+
+
+def test_who_observes_a_pipeline_sees_the_same_windows_one_by_one_and_side_by_side(cache: Path) -> None:
+    (block,) = _blocks([(50, False)])
+    seen: list[list[Any]] = []
+    for blocks in ([block], _one_by_one(block)):
+        looks: list[Any] = []
+        with Pipeline(_plan(cache)) as pipeline:
+
+            def look(window: Window, result: Result, looks: list[Any] = looks) -> None:
+                assert window.samples is not None
+                sizes = [len(window.inputs), len(window.outputs)]
+                looks.append([window.samples.tolist(), result.sample, result.output.score, sizes])
+
+            pipeline.observe(look)
+            results = [result for one in blocks for result in pipeline.feed(one)]
+        assert [result.sample for result in results] == [one[1] for one in looks]
+        seen.append(looks)
+    assert len(seen[0]) == 50
+    for side, alone in zip(*seen, strict=True):
+        assert side[:2] == alone[:2]
+        assert side[2] == pytest.approx(alone[2], abs=1e-4)
+        assert side[3] == alone[3] == [1, 1]

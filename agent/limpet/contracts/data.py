@@ -118,7 +118,8 @@ class Window(msgspec.Struct, eq=False, gc=False):
     ``values`` has shape ``(rows, *shape of one row)``: samples at first, then what the stages made of them. The
     times, in nanoseconds, and the ``ordinal`` are those of the window's last sample. ``gap``: samples are missing
     between the window before and this one. ``cut``: the part of the source's picture that ``values`` shows,
-    ``None`` for all of it. ``inputs`` are what the model got and ``outputs`` what it gave, as real values;
+    ``None`` for all of it. ``samples`` are the values before the first transform, at the latest until the next
+    window. ``inputs`` are what the model got and ``outputs`` what it gave, as real values;
     ``result`` is what the decoder made of them. ``scores``: the probability of each label, float32 ``(labels,)``,
     from a decoder that has them, if a stage or a monitor wants them. ``events`` are what postprocess stages found.
 
@@ -132,6 +133,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
     ordinal: int
     gap: bool = False
     cut: Cut | None = None
+    samples: Array | None = None
     inputs: Sequence[Array] = ()
     outputs: Sequence[Array] = ()
     result: Any = None

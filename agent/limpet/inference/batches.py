@@ -67,6 +67,8 @@ class Batches:
 
     def __init__(self, graph: Graph) -> None:
         windows = graph.plan.transforms.windows
+        self.observed = False
+        """Whether all windows need their own ``inputs`` and ``outputs``."""
         self._graph = graph
         self._spec = replace(windows, shape=(SIZE, *windows.shape))
         self._values = np.zeros(self._spec.shape, windows.dtype)
@@ -81,7 +83,7 @@ class Batches:
         taken = []
         for values, window in zip(self._values, islice(windows, SIZE), strict=False):
             values[...] = window.values
-            window.values = values
+            window.values = window.samples = values
             taken.append(window)
         return taken
 
@@ -143,6 +145,10 @@ class Batches:
         if able.batches:
             decoder = cast("Batching", graph.decoder)
             decoder.decode_batch(windows, [o[:count] for o in outputs], [i[:count] for i in inputs])
+            if self.observed:
+                for n, window in enumerate(windows):
+                    window.inputs = [values[n] for values in inputs]
+                    window.outputs = [values[n : n + 1] for values in outputs]
             return self._finish(windows) if graph.plan.postprocess else {}
         errors: dict[int, ModelError] = {}
         for n, window in enumerate(windows):

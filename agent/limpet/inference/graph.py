@@ -142,6 +142,7 @@ class Graph:
                 elif forgets:
                     model.reset()
                 started = monotonic_ns()
+                window.samples = window.values
                 for transform in transforms:
                     window = transform(window)
                 values = window.values

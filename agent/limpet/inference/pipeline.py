@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
     OnFailure = Callable[[ModelError], None]
     """What takes the reason why a window has no result."""
+    Observer = Callable[[Window, Result[Any]], None]
+    """What looks at a window and its result. The window's arrays are valid until it returns."""
 
 MOST_EVENTS = 1000
 """Events that are kept until they are taken; then the oldest are dropped."""
@@ -73,6 +75,7 @@ class Pipeline:
         self._discarded = 0
         self._not_finite = 0
         self._batches: Batches | None = None
+        self._observers: list[Observer] = []
         self._followers: list[tuple[Pipeline, OnFailure | None]] = []
         self._chained = chains.ChainedSamples()
         self._events: deque[tuple[int, DetectedEvent]] = deque(maxlen=MOST_EVENTS)
@@ -125,6 +128,12 @@ class Pipeline:
         if window.cut is not None and self.plan.window.size == 1:
             windows = _cut_from(windows, window.cut)
         return self._run(windows, failed)
+
+    def observe(self, observer: Observer) -> None:
+        """Show each window and its result to ``observer`` before the result is yielded. It may raise nothing."""
+        self._observers.append(observer)
+        if self._batches is not None:
+            self._batches.observed = True
 
     def miss(self) -> None:
         """Take note that a window of the pipeline that feeds this one has no result: that is a gap."""
@@ -180,6 +189,8 @@ class Pipeline:
                     follower.miss()
             else:
                 self._note(done)
+                for observe in self._observers:
+                    observe(done, result)
                 yield result
                 for follower, its_failed in self._followers:
                     yield from follower.follow(done, its_failed)
@@ -194,17 +205,18 @@ class Pipeline:
         if self.plan.postprocess:
             for window in windows:
                 self._note(window)
-        if not decoded.errors:
+        if not decoded.errors and not self._observers:
             return map(self.graph.result, windows, repeat(decoded.at))
-        return self._but_for_errors(windows, decoded, failed)
+        return self._each(windows, decoded, failed)
 
-    def _but_for_errors(
-        self, windows: list[Window], decoded: Decoded, failed: OnFailure | None
-    ) -> Iterator[Result[Any]]:
+    def _each(self, windows: list[Window], decoded: Decoded, failed: OnFailure | None) -> Iterator[Result[Any]]:
         for place, window in enumerate(windows):
             error = decoded.errors.get(place)
             if error is None:
-                yield self.graph.result(window, decoded.at)
+                result = self.graph.result(window, decoded.at)
+                for observe in self._observers:
+                    observe(window, result)
+                yield result
             elif failed is None:
                 raise error
             else:
