@@ -1,0 +1,293 @@
+"""The numbers that a window is compared with a reference by, such as the mean and the spread of each channel.
+
+The device and the workstation use the same code on the same samples, so that the numbers can be compared.
+``pick`` copies a few thousand bytes of a window. ``of_picked`` computes the features of many windows at once.
+
+* A window of a sensor has ``SENSOR_KINDS`` for each channel. ``spread`` is the standard deviation. ``repeated``
+  is the share of samples equal to the one before. ``step`` is the mean absolute difference of these. ``limits``
+  is the share of samples equal to the largest or the least of their window.
+* A window of sound has ``SOUND_KINDS``. ``level`` is in dB of full scale. ``crossings`` is the share of samples
+  with another sign than the one before. ``offset`` is the mean.
+* A picture has ``brightness``, ``contrast``, ``sharpness``, ``limits``, and the means of ``red``, ``green`` and
+  ``blue``. They are those of the model's input: it has one size and one scale wherever the picture comes from.
+  ``sharpness`` is the mean absolute difference of neighbours.
+* Anything else has the features of a sensor with one channel, which has no name.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+import msgspec
+import numpy as np
+
+from limpet.contracts.drift import MOST_FEATURES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from limpet.contracts.data import Array, FloatArray
+    from limpet.contracts.stage import Spec
+
+SOUND_RATE = 4000.0
+"""Samples a second from which on one channel, or two, are sound."""
+MOST_ROWS = 512
+"""Rows of a window that are looked at: all of a shorter one, else pieces of ``PIECE`` rows."""
+PIECE = 64
+MOST_PICKED = 4096
+"""Numbers of a window that are looked at, if its channels are many."""
+GRID = 16
+"""Pixels along each side of a picture that are looked at, each with its neighbour on the right."""
+
+SENSOR_KINDS = ("mean", "spread", "repeated", "step", "largest", "least", "limits")
+SOUND_KINDS = ("level", "peak", "offset", "crossings", "step", "repeated", "limits")
+_COLOURS = ("red", "green", "blue")
+_FLOOR = 1e-6
+"""The level of silence: -120 dB."""
+_PLAIN = frozenset({"mean", "spread", "step", "largest", "least", "peak", "offset"})
+"""Kinds whose numbers have the channel's unit."""
+
+
+class Feature(msgspec.Struct, frozen=True):
+    """One number of each window. ``channel`` and ``unit`` are empty where there is none."""
+
+    name: str
+    channel: str = ""
+    unit: str = ""
+
+
+class WindowFeatures(Protocol):
+    """Computes the features of windows of one form."""
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """What the numbers are, at most ``MOST_FEATURES``."""
+
+    @property
+    def reads(self) -> Literal["samples", "inputs"]:
+        """What it looks at: the samples before the first transform, or the model's first input as real values."""
+
+    @property
+    def picked(self) -> tuple[int, ...]:
+        """The shape of what ``pick`` returns, with -1 for a size that differs from window to window."""
+
+    def pick(self, values: Array) -> Array:
+        """Return what is looked at of one window: a view, or a small copy. ``values`` has any dtype."""
+
+    def of_picked(self, picked: FloatArray) -> FloatArray:
+        """Return the features, ``(n, features)``, of n windows of which ``picked`` ``(n, *self.picked)`` is."""
+
+    def of(self, windows: Array) -> FloatArray:
+        """Return the features, float32 ``(n, features)``, of n whole windows, stacked along the first axis."""
+
+
+def features_of(windows: Spec, units: Sequence[str] = (), model_input: Sequence[int] = ()) -> WindowFeatures:
+    """Return what computes the features of windows of this form.
+
+    ``windows``: before the first transform. ``units``: of the channels, if known. ``model_input``: the shape of
+    the model's first input; pictures need it.
+    """
+    picture = _picture_shape(windows.shape)
+    if windows.frames or picture is not None:
+        shape = _picture_shape(tuple(model_input))
+        return RowFeatures((prod(model_input),), (), inputs=True) if shape is None else PictureFeatures(shape)
+    if len(windows.shape) != 2:
+        return RowFeatures((-1 if -1 in windows.shape else prod(windows.shape),), ())
+    channels = windows.channels if len(windows.channels) == windows.shape[1] else ()
+    sound = windows.shape[1] <= 2 and windows.rate is not None and windows.rate >= SOUND_RATE
+    kinds = SOUND_KINDS if sound else SENSOR_KINDS
+    return RowFeatures(windows.shape, channels, units=tuple(units), kinds=kinds)
+
+
+def _picture_shape(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """Return height, width and colours if that is the shape of one picture."""
+    while len(shape) > 3 and shape[0] == 1:
+        shape = shape[1:]
+    if len(shape) != 3 or shape[2] not in {1, 3} or min(shape[:2]) < GRID:
+        return None
+    return shape[0], shape[1], shape[2]
+
+
+class RowFeatures:
+    """Features of windows ``(rows, channels)``, or of ``(numbers,)`` as one channel without a name."""
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: Sequence[str],
+        *,
+        units: Sequence[str] = (),
+        kinds: Sequence[str] = SENSOR_KINDS,
+        inputs: bool = False,
+    ) -> None:
+        self.reads: Literal["samples", "inputs"] = "inputs" if inputs else "samples"
+        rows, count = shape[0], shape[1] if len(shape) > 1 else 1
+        self._flat = len(shape) == 1
+        if rows == 1:
+            kinds = [kind for kind in kinds if kind in {"mean", "offset"}] or kinds[:1]
+        self.kinds = tuple(kinds[: max(1, MOST_FEATURES // count)])
+        self._chosen = _spread_out(count, MOST_FEATURES // len(self.kinds))
+        names = list(channels) or ([""] if len(shape) == 1 else [f"channel {n}" for n in range(count)])
+        their_units = list(units) if len(units) == count else [""] * count
+        self.features = tuple(
+            Feature(
+                f"{names[n]}.{kind}" if names[n] else kind,
+                names[n],
+                "dB" if kind == "level" else their_units[n] if kind in _PLAIN else "",
+            )
+            for kind in self.kinds
+            for n in (range(count) if self._chosen is None else self._chosen.tolist())
+        )
+        self._most = min(MOST_ROWS, max(PIECE, MOST_PICKED // count))
+        kept = count if self._chosen is None else len(self._chosen)
+        self.picked = (-1, -1, kept) if rows == -1 else (*_pieces(rows, self._most), kept)
+
+    def pick(self, values: Array) -> Array:
+        """Return pieces of the window, ``(pieces, rows, channels)``."""
+        values = values.reshape(-1, 1) if self._flat else values.reshape(len(values), -1)
+        if self._chosen is not None:
+            values = values[:, self._chosen]
+        pieces, rows = _pieces(len(values), self._most)
+        stride = len(values) // pieces
+        return values[: pieces * stride].reshape(pieces, stride, -1)[:, :rows]
+
+    def of_picked(self, picked: FloatArray) -> FloatArray:
+        """Return the features: those of the first kind for all channels, then the next kind."""
+        values = np.ascontiguousarray(np.moveaxis(picked, 3, 1), np.float32)
+        with np.errstate(all="ignore"):
+            numbers = _Numbers(values)
+            made = np.concatenate([_KINDS[kind](numbers) for kind in self.kinds], axis=1)
+        return _bounded(made)
+
+    def of(self, windows: Array) -> FloatArray:
+        """Return the features of whole windows."""
+        return self.of_picked(np.stack([np.asarray(self.pick(window), np.float32) for window in windows]))
+
+
+class PictureFeatures:
+    """Features of pictures ``(height, width, colours)``, as the model gets them."""
+
+    reads: Literal["samples", "inputs"] = "inputs"
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self._shape = shape
+        colours = _COLOURS if shape[2] == 3 else ()
+        self.features = tuple(
+            Feature(name) for name in ("brightness", "contrast", *colours, "sharpness", "limits")
+        )
+        self.picked = (2, GRID, GRID, shape[2])
+
+    def pick(self, values: Array) -> Array:
+        """Return pixels at even places, and their neighbours on the right: ``(2, GRID, GRID, colours)``."""
+        pixels = values.reshape(self._shape)
+        down, right = self._shape[0] // GRID, self._shape[1] // GRID
+        some = pixels[down // 2 :: down][:GRID]
+        first = (right - 1) // 2
+        return np.stack([some[:, first::right][:, :GRID], _next(some, first, right)])
+
+    def of_picked(self, picked: FloatArray) -> FloatArray:
+        """Return the features in their order."""
+        pixels = picked.reshape(len(picked), 2, GRID * GRID, self._shape[2]).astype(np.float32, copy=False)
+        with np.errstate(all="ignore"):
+            colours = pixels[:, 0].mean(axis=1)
+            grey = pixels.mean(axis=3)
+            ends = grey.reshape(len(picked), -1)
+            made = [
+                colours.mean(axis=1, keepdims=True),
+                grey[:, 0].std(axis=1, keepdims=True),
+                *([colours] if self._shape[2] == 3 else []),
+                np.abs(grey[:, 0] - grey[:, 1]).mean(axis=1, keepdims=True),
+                _at_limits(ends[:, np.newaxis]),
+            ]
+            return _bounded(np.concatenate(made, axis=1))
+
+    def of(self, windows: Array) -> FloatArray:
+        """Return the features of whole pictures."""
+        return self.of_picked(np.stack([np.asarray(self.pick(window), np.float32) for window in windows]))
+
+
+def _next(rows: Array, first: int, stride: int) -> Array:
+    """Return the neighbour on the right of each pixel that is looked at; the last column has that on its left."""
+    places = first + 1 + stride * np.arange(GRID)
+    places[places >= rows.shape[1]] = rows.shape[1] - 2
+    neighbours: Array = rows[:, places]
+    return neighbours
+
+
+def _pieces(rows: int, most: int) -> tuple[int, int]:
+    """Return how many pieces of a window of so many rows are looked at, and how many rows each has."""
+    return (1, rows) if rows <= most else (most // PIECE, PIECE)
+
+
+def _spread_out(count: int, most: int) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]] | None:
+    """Return which of many channels are looked at; ``None`` for all."""
+    return None if count <= most else np.linspace(0, count - 1, most).astype(np.intp)
+
+
+class _Numbers:
+    """Windows ``(n, channels, pieces, rows)`` and what several kinds of features need of them."""
+
+    def __init__(self, values: FloatArray) -> None:
+        self.pieces = values
+        self.flat: FloatArray = values.reshape(*values.shape[:2], -1)
+        self.mean: FloatArray = self.flat.mean(axis=2)
+        self._difference: FloatArray | None = None
+
+    @property
+    def difference(self) -> FloatArray:
+        """Differences of each row and the one before, those of all pieces: ``(n, channels, differences)``."""
+        if self._difference is None:
+            made = self.pieces[..., 1:] - self.pieces[..., :-1]
+            self._difference = made.reshape(*made.shape[:2], -1)
+        return self._difference
+
+
+def _spread(numbers: _Numbers) -> FloatArray:
+    centred = numbers.flat - numbers.mean[:, :, np.newaxis]
+    return np.asarray(np.sqrt(np.mean(centred * centred, axis=2)))
+
+
+def _repeated(numbers: _Numbers) -> FloatArray:
+    return np.asarray(np.mean(numbers.difference == 0, axis=2, dtype=np.float32))
+
+
+def _step(numbers: _Numbers) -> FloatArray:
+    return np.asarray(np.mean(np.abs(numbers.difference), axis=2))
+
+
+def _at_limits(flat: FloatArray) -> FloatArray:
+    least, largest = flat.min(axis=2, keepdims=True), flat.max(axis=2, keepdims=True)
+    return np.asarray(np.mean((flat == least) | (flat == largest), axis=2, dtype=np.float32))
+
+
+def _level(numbers: _Numbers) -> FloatArray:
+    power = np.mean(numbers.flat * numbers.flat, axis=2)
+    return np.asarray(20 * np.log10(np.maximum(np.sqrt(power), _FLOOR)), np.float32)
+
+
+def _crossings(numbers: _Numbers) -> FloatArray:
+    positive = numbers.pieces >= 0
+    return np.asarray(np.mean(positive[..., 1:] != positive[..., :-1], axis=(2, 3), dtype=np.float32))
+
+
+_Kind: TypeAlias = "Callable[[_Numbers], FloatArray]"
+_KINDS: dict[str, _Kind] = {
+    "mean": lambda numbers: numbers.mean,
+    "offset": lambda numbers: numbers.mean,
+    "spread": _spread,
+    "repeated": _repeated,
+    "step": _step,
+    "largest": lambda numbers: np.asarray(numbers.flat.max(axis=2)),
+    "least": lambda numbers: np.asarray(numbers.flat.min(axis=2)),
+    "limits": lambda numbers: _at_limits(numbers.flat),
+    "level": _level,
+    "peak": lambda numbers: np.asarray(np.abs(numbers.flat).max(axis=2)),
+    "crossings": _crossings,
+}
+
+
+def _bounded(features: FloatArray) -> FloatArray:
+    """Return finite numbers: sums over huge samples may be infinite."""
+    made = np.asarray(features, np.float32)
+    return made if np.isfinite(made).all() else np.nan_to_num(made)
