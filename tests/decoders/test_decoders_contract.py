@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from limpet import plugins
 from limpet.contracts.data import FloatArray, TensorSpec, Window
-from limpet.contracts.decoder import Abilities
+from limpet.contracts.decoder import Abilities, Scoring
 from support.memory import keeps_no_memory_of_others
 from support.stages import decoded, output_spec, window
 
@@ -86,6 +86,8 @@ WORKING = [
     Case("classify", {"output": "index", "top_k": 2}, ((1, 3),), ABC, types=("int32",)),
     Case("classify", {"top_k": 2}, ((1, 3), (1, 3)), ABC, types=("float32", "int32")),
     Case("classify", {"threshold": 0.5}, ((1,), (1, 3)), ABC, types=("int64", "float32")),
+    Case("classify", {"temperature": 2, "activation": "softmax", "top_k": 3}, ((1, 3),), ABC),
+    Case("classify", {"temperature": 0.5, "activation": "sigmoid", "threshold": 0.7}, ((1, 1),), ("no", "yes")),
     Case("anomaly", {"threshold": 0.5}, ((1, 9),)),
     Case("anomaly", {"threshold": 0.5}, ((1, 9),), types=("uint8",)),
     Case("anomaly", {"threshold": 2, "release": 1, "rise": 2, "fall": 3, "metric": "mae"}, ((-1, 16, 3), (1, 4))),
@@ -111,8 +113,10 @@ WORKING = [
     Case("keyword", {"windows": 2, "threshold": 0.1}, ((1, 1),), ("okay nabu",)),
     Case("keyword", {"activation": "softmax", "refractory": 0}, ((-1, 4),), ("silence", "yes", "no", "unknown")),
     Case("keyword", {}, ((1, 2),), ("yes", "no"), types=("uint8",), scale=(1 / 256,), zero_point=(0,)),
+    Case("keyword", {"temperature": 3}, ((1, 1),), ("okay nabu",)),
     Case("multilabel", {"threshold": 0, "thresholds": {"b": -1}, "most": 2}, ((1, 1, 3),), ABC),
     Case("multilabel", {"activation": "sigmoid"}, ((5,),)),
+    Case("multilabel", {"activation": "sigmoid", "temperature": 2}, ((1, 3),), ABC),
     Case("embed", {}, ((1, 4),)),
     Case("embed", {"prototypes": {"x": [1, 0], "y": [0, 2]}, "vector": False, "top_k": 1}, ((-1, 1, 2),)),
     Case("cluster", {"centres": [[0, 0], [1, 1]], "radius": 0.5, "labels": ["x", "y"]}, ((1, 2),)),
@@ -214,6 +218,9 @@ REFUSED = [
         zero_point=(0,),
     ),
     Case("classify", {"top_k": 0}, ((1, 3),), ABC, "top_k"),
+    Case("classify", {"temperature": 0}, ((1, 3),), ABC, "temperature"),
+    Case("classify", {"temperature": 2}, ((1,),), ABC, "has no score; remove threshold", types=("int64",)),
+    Case("classify", {"temperature": 2}, ((1, 3), (1, 3)), ABC, "temperature needs", types=("float32", "int32")),
     Case("classify", {"activation": "relu"}, ((1, 3),), ABC, "activation"),
     Case("anomaly", {}, ((1, 9),), (), "threshold"),
     Case("anomaly", {"threshold": float("nan")}, ((1, 9),), (), "threshold must be a number"),
@@ -423,3 +430,27 @@ def test_a_threshold_can_be_set_if_it_is_declared(case: Case) -> None:
 def test_its_own_spec_says_what_the_next_pipeline_would_see(case: Case) -> None:
     decoder, (one,) = case.open(), windows_of(case, 1)
     assert len(decoder.spec.shape) == decoder(one).values.ndim
+
+
+@working
+def test_scores_are_set_for_each_label_once_they_are_wanted(case: Case) -> None:
+    decoder = case.open()
+    assert isinstance(decoder, Scoring) == case.abilities.scores
+    if not case.abilities.scores:
+        return
+    first, second = windows_of(case, 2)
+    assert decoder(first).scores is None
+    try:
+        decoder.want_scores()
+    except ValueError as error:
+        assert "not of each class" in str(error) or "no score of each class" in str(error)  # noqa: PT017 - only some
+        return
+    first, second = decoder(first), decoder(second)
+    assert first.scores is not None
+    assert second.scores is not None
+    assert first.scores.dtype == second.scores.dtype == FLOAT
+    assert first.scores.shape == second.scores.shape == (len(decoder.spec.labels),)
+    assert not np.shares_memory(first.scores, second.scores)
+    broken = [np.full_like(tensor, np.nan) for tensor in case.outputs() if tensor.dtype.kind == "f"]
+    if len(broken) == len(case.shapes):
+        assert decoder(window(broken[0], outputs=broken)).scores is None

@@ -62,7 +62,11 @@ class Scoring(Stage, Protocol):
     """A decoder that can give the probability of each label."""
 
     def want_scores(self) -> None:
-        """Set ``Window.scores`` of each window from now on. They cost time, so that they are not set otherwise."""
+        """Set ``Window.scores`` of each window from now on. They cost time, so that they are not set otherwise.
+
+        Each window gets a separate array, in the order of ``spec.labels`` of the decoder; ``None`` where the
+        model gave NaN or infinity. ``ValueError`` where the model has no scores, such as an index alone.
+        """
 
 
 @runtime_checkable

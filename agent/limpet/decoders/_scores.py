@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limpet.decoders._activation import Activation, probabilities
+from limpet.decoders._activation import Activation, calibrated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,10 +48,20 @@ def class_name(labels: Sequence[str], kind: int) -> str:
     return labels[kind] if kind < len(labels) else str(kind)
 
 
-def activated(activation: Activation, raw: Array) -> FloatArray:
-    """Return scores, float32 ``(n,)``, with what the model left out. NaN and infinity may become NaN."""
+def activated(
+    activation: Activation, raw: Array, temperature: float = 1.0, *, exclusive: bool = True
+) -> FloatArray:
+    """Return scores, float32 ``(n,)``, with what the model left out. NaN and infinity may become NaN.
+
+    ``exclusive``: whether the classes exclude each other, which a ``temperature`` other than 1 needs to know.
+    """
     scores: FloatArray = raw.ravel()
     if scores.dtype != np.float32:
         scores = scores.astype(np.float32)
     with np.errstate(all="ignore"):
-        return probabilities(scores, activation)
+        return calibrated(scores, activation, temperature, exclusive=exclusive and len(scores) > 1)
+
+
+def shown(scores: FloatArray) -> FloatArray | None:
+    """Return a copy of scores for ``Window.scores``, ``None`` if one of them is not finite."""
+    return scores.copy() if np.isfinite(scores).all() else None

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from limpet.contracts.decoder import Abilities
 from limpet.contracts.detected_events import LONGEST_LABEL, KeywordEvent
 from limpet.contracts.outputs import Keyword
-from limpet.decoders._activation import Activation
-from limpet.decoders._scores import activated, names, row_size
+from limpet.decoders._activation import Activation, Temperature
+from limpet.decoders._scores import activated, names, row_size, shown
 
 if TYPE_CHECKING:
     from limpet.contracts.data import Window
     from limpet.contracts.stage import Spec
 
-ABILITIES = Abilities(output=Keyword, reads_inputs=False, threshold=True)
+ABILITIES = Abilities(output=Keyword, reads_inputs=False, threshold=True, scores=True)
 
 BACKGROUND = ("background", "_background_", "noise", "_noise_", "silence", "_silence_", "unknown", "_unknown_")
 DIGITS = 5
@@ -50,6 +51,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     activation: Activation = "none"
     """What the model left out: `"softmax"` makes probabilities that add up to 1, `"sigmoid"` makes one of each
     score alone."""
+    temperature: Temperature = 1.0
+    """Scores are divided by this before the activation: above 1 the model is less sure. Example: `1.7`."""
 
     def __post_init__(self) -> None:
         if isnan(self.threshold):
@@ -69,9 +72,11 @@ class KeywordDecoder:
     """Remembers the scores of the last windows, and when a keyword was heard."""
 
     def __init__(self, config: Config, labels: list[str], keywords: list[int], spec: Spec) -> None:
-        self.spec = spec
+        self.spec = replace(spec, labels=tuple(labels))
         self._threshold = config.threshold
         self._activation = config.activation
+        self._temperature = config.temperature
+        self._wants_scores = False
         self._refractory_ns = round(config.refractory * 1e9)
         self._labels = labels
         self._recent = [(place, deque[float](maxlen=config.windows)) for place in keywords]
@@ -83,7 +88,10 @@ class KeywordDecoder:
 
     def __call__(self, window: Window) -> Window:
         """Return the window with the keyword that is recognised in it, and an event for that."""
-        scores = activated(self._activation, window.outputs[0]).tolist()
+        probabilities = activated(self._activation, window.outputs[0], self._temperature)
+        if self._wants_scores:
+            window.scores = shown(probabilities)
+        scores = probabilities.tolist()
         means: dict[str, float | None] = {}
         for place, recent in self._recent:
             recent.append(scores[place])
@@ -114,6 +122,10 @@ class KeywordDecoder:
     def set_threshold(self, value: float) -> None:
         """Hear keywords above another score, from the next window on."""
         self._threshold = value
+
+    def want_scores(self) -> None:
+        """Set ``Window.scores`` from now on, ``None`` where one of them is not finite."""
+        self._wants_scores = True
 
     def _is_high(self, mean: float | None) -> bool:
         return mean is not None and mean > self._threshold

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from limpet.errors import ModelError
 from limpet.inference.stages import open_decoder, open_postprocess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from limpet.contracts.data import Window
+    from limpet.contracts.decoder import Scoring
     from limpet.contracts.postprocess import Idling
     from limpet.contracts.stage import Spec
     from limpet.inference.plan import PipelinePlan
@@ -23,8 +25,11 @@ class OutputStages:
 
     def __init__(self, plan: PipelinePlan, spec: Spec) -> None:
         """Open the stages for windows of the form ``spec``. ``ModelError`` says why one cannot be opened."""
+        self._kind = plan.decoder
         self.decoder = open_decoder(plan.decoder, spec)
         self.postprocess = open_postprocess(plan.postprocess, self.decoder.spec)
+        if any("scores" in plugin.abilities.wants for plugin in plan.postprocess):
+            self.want_scores()
         both = list(zip(plan.postprocess, self.postprocess, strict=True))
         self._calls = tuple(stage.__call__ for stage in self.postprocess)
         self._forgetful = [stage for plugin, stage in both if not plugin.abilities.outlives_gaps]
@@ -33,6 +38,16 @@ class OutputStages:
         self._missed = False
         # A pipeline without such stages pays nothing for them.
         self.call: Callable[[Window], Window] = self._through if self._calls else self.decoder.__call__
+
+    def want_scores(self) -> None:
+        """Have the decoder set ``Window.scores``. ``ModelError`` if it has none. Call it as often as you like."""
+        if self._kind.abilities.scores:
+            try:
+                cast("Scoring", self.decoder).want_scores()
+            except ValueError as error:
+                raise ModelError(f"decoder: {error}") from error
+        else:
+            raise ModelError(f"decoder: {self._kind.kind!r} has no scores of each label")
 
     @property
     def idles(self) -> bool:

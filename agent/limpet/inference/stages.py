@@ -9,7 +9,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from limpet.contracts.data import Window
-from limpet.contracts.decoder import Adjustable, Batching, Enrolling
+from limpet.contracts.decoder import Adjustable, Batching, Enrolling, Scoring
 from limpet.contracts.postprocess import Idling
 from limpet.contracts.stage import Stage
 from limpet.contracts.transform import Abilities, ByteTable
@@ -73,7 +73,8 @@ def open_decoder(plugin: Configured, spec: Spec) -> Stage:
     """Open a decoder behind a model. ``ModelError`` if it cannot read what the model gives."""
     stage = _open(plugin, spec, "decoder")
     able = plugin.abilities
-    declared = [Batching] * able.batches + [Adjustable] * able.threshold + [Enrolling] * able.enrols
+    promised = {Batching: able.batches, Adjustable: able.threshold, Enrolling: able.enrols, Scoring: able.scores}
+    declared = [contract for contract, is_promised in promised.items() if is_promised]
     _refuse_breach(plugin, stage, declared)
     return stage
 
