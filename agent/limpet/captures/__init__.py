@@ -1,1 +1,1 @@
-"""The ring of captured windows on the disk: bounded, and readable after a power cut. It has no numpy."""
+"""Captures on the disk: the form of their files, the ring that holds them, and what is worth keeping."""

@@ -41,15 +41,27 @@ def replace(path: Path, data: bytes, mode: int = 0o666) -> None:
     """
     temporary = path.with_suffix(".new")
     try:
-        with os.fdopen(create(temporary, mode), "wb") as file:
+        write(temporary, data, mode)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def write(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a new file, and make its bytes durable. What was at its place is deleted first. ``OSError``.
+
+    After a power cut there may be half of it, or nothing.
+    """
+    try:
+        with os.fdopen(create(path, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         error.filename = error.filename or str(path)  # a full disk names no file
         raise
-    temporary.replace(path)
-    sync(path.parent)
 
 
 def read(path: Path, kind: type[T], largest: int, damaged: Callable[[str], object] | None, then: str) -> T | None:

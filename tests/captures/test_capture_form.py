@@ -1,0 +1,96 @@
+"""The bytes of a capture file: what is written is read again, and nothing else is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet.captures import arrays, form, sealing
+from limpet.contracts.captures import WindowForm
+from limpet.errors import UnreadableError
+from support.captured import VALUES, capture, packed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_capture_file_gives_back_header_output_and_values(tmp_path: Path) -> None:
+    path = tmp_path / "0000000007.capture"
+    path.write_bytes(packed(capture()))
+    assert form.read_header(path) == (capture(), path.stat().st_size)
+    found = form.read(path)
+    assert found.capture == capture()
+    contents = form.contents(found.capture, found.body, str(path))
+    assert contents.output == {"label": "idle"}
+    assert np.array_equal(arrays.samples(found.capture, contents), VALUES)
+
+
+@given(st.data())
+def test_a_changed_or_cut_file_is_refused(data: st.DataObject) -> None:
+    whole = bytearray(packed(capture()))
+    if data.draw(st.booleans()):
+        whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
+    else:
+        del whole[data.draw(st.integers(0, len(whole) - 1)) :]
+    with pytest.raises(UnreadableError):
+        form.unpack(bytes(whole), "it")
+
+
+@given(st.binary(max_size=400))
+def test_no_other_bytes_are_a_capture(data: bytes) -> None:
+    with pytest.raises(UnreadableError):
+        form.unpack(data, "it")
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        WindowForm(encoding="raw", shape=[3, 2], dtype="float32", parts=[20]),
+        WindowForm(encoding="raw", shape=[3, 2], dtype="float32", parts=[24], channels=["one"]),
+        WindowForm(encoding="raw", shape=[3, 2], dtype="float32", parts=[24], channels=["a", "b"], units=["g"]),
+        WindowForm(encoding="jpeg", shape=[2, 8, 8, 3], dtype="uint8", parts=[24]),
+    ],
+)
+def test_a_window_whose_sizes_do_not_fit_its_shape_is_refused(window: WindowForm) -> None:
+    with pytest.raises(UnreadableError, match=" for "):
+        form.header_of(capture(window=window))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\x00\x00\x00\x02{}", b"\xff\xff\xff\xff", b"\x00\x00\x00\x01{" + bytes(24)]
+)
+def test_a_body_that_is_not_what_the_header_says_is_refused(body: bytes) -> None:
+    with pytest.raises(UnreadableError):
+        form.contents(capture(), body, "it")
+
+
+def test_only_the_private_key_opens_an_encrypted_capture_and_only_with_its_own_header() -> None:
+    private, public = sealing.make_keys()
+    theirs = sealing.PublicKey(public, "public.pem")
+    mine = sealing.PrivateKey(private, "private.pem")
+    one = capture(encrypted_for=theirs.id)
+    header = form.header_of(one)
+    clear = form.body_of(b"{}", [VALUES.tobytes()])
+    found = form.unpack(form.pack(header, theirs.encrypt(clear, header)), "it")
+    assert mine.id == theirs.id
+    assert clear not in found.body
+    assert mine.decrypt(found.body, found.header, "it") == clear
+    other = sealing.PrivateKey(sealing.make_keys()[0], "other.pem")
+    with pytest.raises(UnreadableError, match="another key"):
+        other.decrypt(found.body, found.header, "it")
+    with pytest.raises(UnreadableError, match="changed"):
+        mine.decrypt(found.body, found.header.replace(b"idle", b"walk"), "it")
+    with pytest.raises(UnreadableError):
+        mine.decrypt(found.body[:20], found.header, "it")
+
+
+def test_a_file_without_a_key_is_refused_by_name() -> None:
+    private, public = sealing.make_keys()
+    with pytest.raises(UnreadableError, match=r"key\.pem"):
+        sealing.PublicKey(private, "key.pem")
+    with pytest.raises(UnreadableError, match=r"key\.pem"):
+        sealing.PrivateKey(public, "key.pem")
