@@ -52,6 +52,9 @@ def test_a_tone_has_the_level_the_peak_and_the_crossings_that_theory_gives() -> 
     assert numbers["channel 0.level"] == pytest.approx(20 * np.log10(0.5 / np.sqrt(2)), abs=0.05)
     assert numbers["channel 0.peak"] == pytest.approx(0.5, abs=0.01)
     assert numbers["channel 0.crossings"] == pytest.approx(2 * 1037 / 16_000, abs=0.01)
+    whole = features_of(spec((16_000, 1), rate=16_000.0, dtype="i2"))
+    of_integers = table(whole, whole.of(np.round(window * 32768).astype(np.int16)[np.newaxis])[0])
+    assert of_integers["channel 0.level"] == pytest.approx(numbers["channel 0.level"], abs=0.01)
     silent = table(features, features.of(np.zeros((1, 16_000, 1), np.float32))[0])
     assert silent["channel 0.level"] == pytest.approx(-120)
     assert silent["channel 0.repeated"] == 1

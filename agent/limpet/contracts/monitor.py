@@ -60,6 +60,10 @@ class Alarm(msgspec.Struct):
 class Monitor(Protocol):
     """One monitor of one pipeline. Used by one thread. It keeps at most some ten kilobytes."""
 
+    @property
+    def level(self) -> float:
+        """Its statistic at the last windows, in shares of its threshold: an alarm begins above 1. 0 at first."""
+
     def see(self, observed: Observed) -> Alarm | None:
         """Look at the next windows. Return the alarm that holds now, ``None`` if there is none.
 

@@ -91,13 +91,16 @@ def features_of(windows: Spec, units: Sequence[str] = (), model_input: Sequence[
     picture = _picture_shape(windows.shape)
     if windows.frames or picture is not None:
         shape = _picture_shape(tuple(model_input))
-        return RowFeatures((prod(model_input),), (), inputs=True) if shape is None else PictureFeatures(shape)
+        return RowFeatures((abs(prod(model_input)),), inputs=True) if shape is None else PictureFeatures(shape)
     if len(windows.shape) != 2:
-        return RowFeatures((-1 if -1 in windows.shape else prod(windows.shape),), ())
-    channels = windows.channels if len(windows.channels) == windows.shape[1] else ()
+        return RowFeatures((-1 if -1 in windows.shape else prod(windows.shape),))
+    names = windows.channels if len(windows.channels) == windows.shape[1] else ()
+    channels = list(zip(names, units if len(units) == len(names) else [""] * len(names), strict=True))
     sound = windows.shape[1] <= 2 and windows.rate is not None and windows.rate >= SOUND_RATE
     kinds = SOUND_KINDS if sound else SENSOR_KINDS
-    return RowFeatures(windows.shape, channels, units=tuple(units), kinds=kinds)
+    integers = sound and windows.dtype.kind in "iu"
+    scale = 1 / (np.iinfo(windows.dtype).max + 1) if integers else 1.0
+    return RowFeatures(windows.shape, channels, kinds=kinds, scale=scale)
 
 
 def _picture_shape(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
@@ -110,34 +113,38 @@ def _picture_shape(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
 
 
 class RowFeatures:
-    """Features of windows ``(rows, channels)``, or of ``(numbers,)`` as one channel without a name."""
+    """Features of windows ``(rows, channels)``, or of ``(numbers,)`` as one channel without a name.
+
+    ``channels``: their names and units. ``scale``: what samples are multiplied by before, so that integers of
+    sound are in full scale, too.
+    """
 
     def __init__(
         self,
         shape: Sequence[int],
-        channels: Sequence[str],
+        channels: Sequence[tuple[str, str]] = (),
         *,
-        units: Sequence[str] = (),
         kinds: Sequence[str] = SENSOR_KINDS,
         inputs: bool = False,
+        scale: float = 1.0,
     ) -> None:
         self.reads: Literal["samples", "inputs"] = "inputs" if inputs else "samples"
         rows, count = shape[0], shape[1] if len(shape) > 1 else 1
         self._flat = len(shape) == 1
+        self._scale = np.float32(scale)
         if rows == 1:
             kinds = [kind for kind in kinds if kind in {"mean", "offset"}] or kinds[:1]
         self.kinds = tuple(kinds[: max(1, MOST_FEATURES // count)])
         self._chosen = _spread_out(count, MOST_FEATURES // len(self.kinds))
-        names = list(channels) or ([""] if len(shape) == 1 else [f"channel {n}" for n in range(count)])
-        their_units = list(units) if len(units) == count else [""] * count
+        named = channels or [("" if self._flat else f"channel {n}", "") for n in range(count)]
         self.features = tuple(
             Feature(
-                f"{names[n]}.{kind}" if names[n] else kind,
-                names[n],
-                "dB" if kind == "level" else their_units[n] if kind in _PLAIN else "",
+                f"{channel}.{kind}" if channel else kind,
+                channel,
+                "dB" if kind == "level" else unit if kind in _PLAIN else "",
             )
             for kind in self.kinds
-            for n in (range(count) if self._chosen is None else self._chosen.tolist())
+            for channel, unit in (named if self._chosen is None else [named[n] for n in self._chosen])
         )
         self._most = min(MOST_ROWS, max(PIECE, MOST_PICKED // count))
         kept = count if self._chosen is None else len(self._chosen)
@@ -155,6 +162,8 @@ class RowFeatures:
     def of_picked(self, picked: FloatArray) -> FloatArray:
         """Return the features: those of the first kind for all channels, then the next kind."""
         values = np.ascontiguousarray(np.moveaxis(picked, 3, 1), np.float32)
+        if self._scale != 1:
+            values = values * self._scale
         with np.errstate(all="ignore"):
             numbers = _Numbers(values)
             made = np.concatenate([_KINDS[kind](numbers) for kind in self.kinds], axis=1)
