@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import TypeAlias
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,13 +20,13 @@ from limpet.learning.accuracy import (
 from limpet.learning.advice import RetrainingOptions, reasons
 from limpet.learning.expected import Expected
 
+Verdict: TypeAlias = bool | None
+"""Right, wrong, or undecided."""
 NEW = Accuracy(model="motion", version=7)
 EXPECTED = Expected("press", "motion", 7, accuracy=0.95, slices={"shift=night": 0.9})
 
 
-def judged(  # noqa: FBT001 - what people say
-    number: int, right: bool | None, *slices: str, truth: str = "walk", chosen: bool = False
-) -> Judged:
+def judged(number: int, right: Verdict, *slices: str, truth: str = "walk", chosen: bool = False) -> Judged:
     return Judged(f"d/press/b/{number}", right, truth, "walk", 0.9, slices, chosen)
 
 
