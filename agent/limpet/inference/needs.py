@@ -172,8 +172,7 @@ def of_executor(assignment: Assignment, plan: PipelinePlan, choice: Choice) -> P
     The model has been unpacked by then, so it only reads it. Its source and the other models are not its business.
     """
     bundle = plan.bundle
-    files = {bundle.model, *(path for _, path in bundle.variants), *([bundle.golden] if bundle.golden else [])}
-    files |= _named(assignment.pipelines[plan.name].options, assignment.folders.base)
+    files = bundle.files | _named(assignment.pipelines[plan.name].options, assignment.folders.base)
     return _of_delegate(assignment.folders, plan.name, choice, frozenset(path.resolve() for path in files))
 
 
@@ -202,8 +201,7 @@ def of_guest_planning(assignment: Assignment, name: str, choices: Sequence[Choic
 
 def of_guest(assignment: Assignment, name: str, bundle: Bundle, choices: Sequence[Choice]) -> Permissions:
     """Return what it needs once the model was unpacked."""
-    files = {bundle.model, *(path for _, path in bundle.variants), *([bundle.golden] if bundle.golden else [])}
-    permissions = Permissions(read=frozenset(path.resolve() for path in files))
+    permissions = Permissions(read=frozenset(path.resolve() for path in bundle.files))
     for choice in choices:
         permissions = permissions.joined(_of_delegate(assignment.folders, name, choice, frozenset()))
     return permissions

@@ -51,6 +51,7 @@ class Bundle(msgspec.Struct, frozen=True):
     """What a pipeline needs of a model. ``signature`` is that of the manifest, see ``limpet.trust.bundles``.
 
     ``variants`` has the file of each of the manifest's variants that is a separate member.
+    ``reference`` is the file that ``limpet.models.reference`` reads.
     ``problem`` says what of a bare model's own description cannot be read; the model runs all the same.
     """
 
@@ -58,9 +59,16 @@ class Bundle(msgspec.Struct, frozen=True):
     model: Path
     labels: tuple[str, ...] = ()
     golden: Path | None = None
+    reference: Path | None = None
     signature: bytes | None = None
     variants: tuple[tuple[Variant, Path], ...] = ()
     problem: str = ""
+
+    @property
+    def files(self) -> set[Path]:
+        """The files that a process needs to run the model."""
+        others = (self.golden, self.reference)
+        return {self.model, *(path for _, path in self.variants), *(path for path in others if path)}
 
     def suited(self, delegates: Collection[str]) -> tuple[Path, Tolerance]:
         """Return the file made for one of these delegates, else the model itself, and its tolerance."""
@@ -190,6 +198,7 @@ def load(path: Path, cache: Path, identity: str = "", key: bytes = b"") -> Bundl
             _unpack(path, archive, manifest.model, manifest.members, cache),
             _labels(path, archive, manifest),
             _unpack(path, archive, manifest.golden, manifest.members, cache) if manifest.golden else None,
+            _unpack(path, archive, manifest.reference, manifest.members, cache) if manifest.reference else None,
             archive.read(SIGNATURE) if SIGNATURE in members else None,
             tuple(
                 (variant, _unpack(path, archive, variant.model, manifest.members, cache))
@@ -255,7 +264,7 @@ def _manifest(path: Path, data: bytes) -> Manifest:
 def _compare(path: Path, manifest: Manifest, members: Mapping[str, zipfile.ZipInfo]) -> None:
     """Refuse a bundle whose members are not those that its manifest names."""
     present = set(members) - {MANIFEST, SIGNATURE}
-    for name in (manifest.model, manifest.labels, manifest.golden):
+    for name in (manifest.model, manifest.labels, manifest.golden, manifest.reference):
         if name and name not in manifest.members:
             raise DeployError(f"{path}: {MANIFEST} gives no length and sha256 for {name!r}")
     for name, member in manifest.members.items():
