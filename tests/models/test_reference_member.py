@@ -48,6 +48,20 @@ def test_a_bundles_reference_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read == msgspec.convert(GOOD, Reference)
 
 
+@pytest.mark.parametrize("content", [b"", b"[", b"\xff", b"[" * 100_000, b'{"windows": 1e400}', b" " * (1 << 21)])
+def test_a_bundle_whose_reference_no_pipeline_could_use_is_not_installed(tmp_path: Path, content: bytes) -> None:
+    members = {"model.tflite": b"m", "reference.json": content}
+    path = bundle(tmp_path / "motion-3.limpet", members, model="model.tflite", reference="reference.json")
+    with pytest.raises(DeployError, match=r"motion-3\.limpet: member 'reference\.json'"):
+        bundles.examine(path)
+
+
+def test_the_same_reference_has_the_same_bytes() -> None:
+    reference = msgspec.convert(GOOD, Reference)
+    assert references.parse(references.dump(reference)) == reference
+    assert references.dump(references.parse(references.dump(reference))) == references.dump(reference)
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -57,6 +71,7 @@ def test_a_bundles_reference_is_read_as_it_was_written(tmp_path: Path) -> None:
         ({"features": [{**FEATURE, "name": "x\u001b"}]}, "a feature is called"),
         ({"embedding": {**GOOD["embedding"], "mean": [0]}}, "needs a mean of 2 and a precision of 2 rows"),
         ({"classes": {**GOOD["classes"], "priors": [1]}}, "it has 2 classes; priors and confusion"),
+        ({"slices": {"north": {"windows": 1, "right": 2}}}, "in the slice 'north', 2 of 1 windows"),
         ({"unknown": 1}, "unknown field"),
     ],
 )

@@ -16,9 +16,11 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from limpet import text_file
+from limpet.contracts.reference import LARGEST_REFERENCE
 from limpet.device import state_files
 from limpet.errors import DeployError, LimpetError, TrustError, UnreadableError, UntrustedError
 from limpet.models import manifest as manifests
+from limpet.models import reference as references
 from limpet.models.archive import opened
 from limpet.models.manifest import Manifest, Member, Requires, Tolerance, Variant
 from limpet.models.tflite import model_file
@@ -132,6 +134,7 @@ def examine(path: Path, terms: Terms = ANY) -> Identity:
         _refuse_unfit(path, manifest, terms)
         _compare(path, manifest, members)
         _labels(path, archive, manifest)
+        _refuse_reference(path, archive, manifest)
         for name in manifest.members:
             _refuse_other(path, name, _copy(archive, name, None), manifest.members)
         decoder = str(manifest.decoder.get("kind", ""))
@@ -284,6 +287,20 @@ def _labels(path: Path, archive: zipfile.ZipFile, manifest: Manifest) -> tuple[s
     data = archive.read(manifest.labels)
     _refuse_other(path, manifest.labels, _digest_of(data), manifest.members)
     return _lines(data)
+
+
+def _refuse_reference(path: Path, archive: zipfile.ZipFile, manifest: Manifest) -> None:
+    """Raise ``DeployError`` for a reference that no pipeline could use, before the bundle is installed."""
+    name = manifest.reference
+    if not name:
+        return
+    if manifest.members[name].length > LARGEST_REFERENCE:
+        raise DeployError(f"{path}: member {name!r} is too large for a reference")
+    try:
+        with reading(f"member {name!r}"):
+            references.parse(archive.read(name))
+    except UnreadableError as error:
+        raise DeployError(f"{path}: {error}") from error
 
 
 def _lines(data: bytes) -> tuple[str, ...]:

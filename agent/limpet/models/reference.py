@@ -35,6 +35,11 @@ def parse(data: bytes) -> Reference:
     return reference
 
 
+def dump(reference: Reference) -> bytes:
+    """Return the member. The same reference gives the same bytes."""
+    return msgspec.json.encode(reference, order="sorted") + b"\n"
+
+
 def _problems(reference: Reference) -> Iterator[str]:
     if reference.format > FORMAT:
         yield f"its format is {reference.format}; this version of Limpet reads up to {FORMAT}"
@@ -47,6 +52,9 @@ def _problems(reference: Reference) -> Iterator[str]:
         yield from _problems_of_embedding(reference.embedding)
     if reference.classes is not None:
         yield from _problems_of_classes(reference.classes)
+    for name, group in reference.slices.items():
+        if group.right > group.windows:
+            yield f"in the slice {name!r}, {group.right} of {group.windows} windows are right"
 
 
 def _problems_of_feature(one: FeatureReference) -> Iterator[str]:
