@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limpet import plugins
-from limpet.contracts.data import Window
+from limpet.contracts.data import FloatArray, Window
 from limpet.contracts.detected_events import DetectedEvent
 from limpet.contracts.outputs import (
+    Anomaly,
     Classification,
     Detection,
     Detections,
@@ -23,6 +24,7 @@ from limpet.contracts.outputs import (
     Keypoints,
     Labels,
     Pose,
+    Regression,
     ScoredLabel,
 )
 from limpet.contracts.postprocess import Abilities, Idling
@@ -30,6 +32,9 @@ from limpet.contracts.stage import Spec, Stage
 from limpet.errors import ModelError
 
 SPEC = Spec(shape=(1, 4), dtype=np.dtype(np.float32), rate=10.0)
+"""Of a detector or another model without labels."""
+NAMED = Spec(shape=(1, 3), dtype=np.dtype(np.float32), rate=10.0, labels=("a", "b", "c"), samples=("x", "y"))
+"""Of a model with three classes or quantities, on samples of two channels."""
 SECOND = 1_000_000_000
 
 
@@ -47,7 +52,8 @@ class Case:
 
     def open(self) -> Any:
         module = plugins.load("postprocess", self.kind)
-        return module.open(msgspec.convert(self.options, module.Config), SPEC)
+        named = isinstance(self.results[0], Classification | Regression)
+        return module.open(msgspec.convert(self.options, module.Config), NAMED if named else SPEC)
 
 
 def boxes(*lefts: float, ids: bool = False) -> Detections:
@@ -81,6 +87,13 @@ def _falling(label: ScoredLabel) -> float:
 
 UNSURE = Classification(None, None, [], True)
 TALK = (classes(0.7, 0.2, 0.1), classes(0.1, 0.6, 0.3), UNSURE, classes(0.2, 0.7, 0.1))
+HEAT = (
+    Regression({"a": 20.0, "b": 1.0, "c": None}, {"a": "°C"}, in_range=False, out_of_range=["c"]),
+    Regression({"a": 20.5, "b": 1.1, "c": 5.0}, {"a": "°C"}, in_range=True, out_of_range=[]),
+    Regression({"a": 90.0, "b": -1.1, "c": 5.0}, {"a": "°C"}, in_range=True, out_of_range=[]),
+)
+ALARMS = tuple(Anomaly(score == 2.0, score, 1.0) for score in (0.5, 2.0, None, 0.1))
+NIGHT = {"hours": [22, 6], "channel": "y", "above": 0.5, "priors": {"a": 0.8, "b": 0.1, "c": 0.1}}
 SOUNDS = (Labels([ScoredLabel("dog", 0.9), ScoredLabel("cat", 0.6)], False), Labels([], False), Labels([], True))
 
 WORKING = [
@@ -88,6 +101,18 @@ WORKING = [
     Case("smooth", {"windows": 2, "method": "vote", "threshold": 0.6}, TALK),
     Case("smooth", {"windows": 2, "threshold": 0.3}, SOUNDS),
     Case("smooth", {"windows": 2, "method": "vote"}, SOUNDS),
+    Case("conformal", {"quantile": 0.5}, TALK),
+    Case("conformal", {"quantile": 0.8, "method": "aps", "random": True, "empty": True, "most": 1}, TALK),
+    Case("conformal", {"quantiles": {"a": 1.5, "c": 0.1}}, HEAT),
+    Case("conformal", {"quantiles": {"a": [1, 2]}, "levels": [0.8, 0.95], "aim": 0.92}, HEAT),
+    Case("bayes", {"stay": 0.9}, TALK),
+    Case("bayes", {"stay": 0.9, "threshold": 0.99, "most": 1, "weight": 0.5, "when": [NIGHT]}, TALK),
+    Case("bayes", {"transition": [[0.9, 0.1, 0], [0, 0.9, 0.1], [0.1, 0, 0.9]], "seconds": 0.04}, TALK),
+    Case("kalman", {"noise": 0.5, "drift": 0.1}, HEAT),
+    Case("kalman", {"noise": {"a": 1}, "drift": {"a": 1}, "model": "trend", "outlier": 3, "widest": 2}, HEAT),
+    Case("rate", {"labels": ["b"]}, TALK),
+    Case("rate", {"labels": ["dog"], "memory": 1, "limit": 0.1}, SOUNDS),
+    Case("rate", {}, ALARMS),
     Case("track", {}, SCENES),
     Case("track", {"confirm": 1, "most": 1, "update_seconds": 0.1}, SCENES),
     Case("track", {"confirm": 2}, tuple(poses(step / 50) for step in range(5))),
@@ -100,9 +125,25 @@ WORKING = [
 
 def windows(case: Case) -> list[Window]:
     return [
-        Window(np.zeros((1, 4), np.float32), step * SECOND // 10, step * SECOND // 10, step, result=deepcopy(one))
+        Window(
+            np.zeros((1, 4), np.float32),
+            step * SECOND // 10,
+            step * SECOND // 10,
+            step,
+            samples=np.full((5, 2), step, np.float32),
+            result=deepcopy(one),
+            scores=scores_of(one),
+        )
         for step, one in enumerate(case.results)
     ]
+
+
+def scores_of(result: Any) -> FloatArray | None:
+    """Return what a decoder of classes sets beside such a result."""
+    if not isinstance(result, Classification) or not result.top:
+        return None
+    by_label = {one.label: one.score for one in result.top}
+    return np.array([by_label.get(label) or 0.0 for label in NAMED.labels], np.float32)
 
 
 def run(stage: Any, case: Case) -> list[tuple[Any, list[DetectedEvent]]]:

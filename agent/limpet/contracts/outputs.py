@@ -17,13 +17,27 @@ class ScoredLabel(msgspec.Struct, gc=False):
     score: float | None
 
 
+class Rate(msgspec.Struct, gc=False, omit_defaults=True):
+    """How often something comes: the share of the windows, and the ends between which it is with some credibility.
+
+    ``windows``: how many counted, less those that were forgotten. ``exceeds``: the probability that the share is
+    above the limit.
+    """
+
+    share: float
+    low: float
+    high: float
+    windows: float
+    exceeds: float | None = None
+
+
 class Classification(msgspec.Struct, gc=False, omit_defaults=True):
     """The best class and its score; ``top`` has the best few, best first.
 
     ``score`` is null where the model gives an index alone. ``abstained``: the score is below the threshold, or the
     model gave NaN or infinity (then ``score`` is null and ``top`` empty). ``label`` is null then. ``set``, behind
     ``conformal``: the classes that hold the true one with the stated coverage. ``posterior``, behind ``bayes``:
-    the probability of each class, given all windows so far.
+    the probability of each class, given all windows so far. ``rate``, behind ``rate``: how often labels come.
     """
 
     label: str | None
@@ -32,6 +46,7 @@ class Classification(msgspec.Struct, gc=False, omit_defaults=True):
     abstained: bool
     set: list[str] | None = None
     posterior: dict[str, float] | None = None
+    rate: Rate | None = None
 
 
 class Anomaly(msgspec.Struct, gc=False, omit_defaults=True):
@@ -40,6 +55,7 @@ class Anomaly(msgspec.Struct, gc=False, omit_defaults=True):
     ``score`` is null where it is not finite. ``threshold`` is what it was compared with, null while there is none.
     Only models that learn on the device have the rest. ``untrained``: the model still learns what is normal, so
     ``anomalous`` is false whatever the score. ``learned``: share of its learning time that is over, 0 to 1.
+    ``rate``, behind ``rate``: how often there are anomalies.
     """
 
     anomalous: bool
@@ -47,6 +63,7 @@ class Anomaly(msgspec.Struct, gc=False, omit_defaults=True):
     threshold: float | None
     untrained: bool | None = None
     learned: float | None = None
+    rate: Rate | None = None
 
 
 class Detection(msgspec.Struct, gc=False, omit_defaults=True):
@@ -206,14 +223,16 @@ class Keyword(msgspec.Struct, gc=False):
     scores: dict[str, float | None]
 
 
-class Labels(msgspec.Struct, gc=False):
+class Labels(msgspec.Struct, gc=False, omit_defaults=True):
     """All labels that apply, best first. A window may have none or several.
 
-    ``abstained``: the model gave NaN or infinity for at least one label; such labels are left out.
+    ``abstained``: the model gave NaN or infinity for at least one label; such labels are left out. ``rate``,
+    behind ``rate``: how often some labels apply.
     """
 
     labels: list[ScoredLabel]
     abstained: bool
+    rate: Rate | None = None
 
 
 class Cluster(msgspec.Struct, gc=False):

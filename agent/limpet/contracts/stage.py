@@ -40,8 +40,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     ``rate``: rows a second if rows follow each other in time at a steady rate, else ``None``. ``channels``: names
     along the last axis, empty if it has none. ``frames``: each row of ``Window.values`` is a frame, see
     ``limpet.contracts.frame``. Behind the model, ``outputs`` describes ``Window.outputs``, and ``labels`` are
-    those of the bundle; both are empty before it. ``picture``: width and height of the picture that the model
-    gets, ``None`` before it and where its input is none.
+    those of the bundle, then those of the decoder: of its scores or quantities, in order. All are empty before it.
+    ``samples``: names of the channels of ``Window.samples``, if they have names. ``picture``: width and height of
+    the picture that the model gets, ``None`` before it and where its input is none.
 
     ``hop``: rows from the start of one window to the start of the next, ``None`` where that varies. A stage that
     takes each row once takes the last ``hop`` rows of a window that follows another one.
@@ -55,6 +56,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     frames: bool = False
     outputs: tuple[TensorSpec, ...] = ()
     labels: tuple[str, ...] = ()
+    samples: tuple[str, ...] = ()
     picture: tuple[int, int] | None = None
 
 

@@ -9,6 +9,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from limpet.contracts.decoder import Abilities
 from limpet.contracts.outputs import Regression
@@ -91,7 +92,7 @@ class Regress:
     """Scales and names what the model gives, float32 of any shape."""
 
     def __init__(self, config: Config, names: list[str], spec: Spec) -> None:
-        self.spec = spec
+        self.spec = replace(spec, labels=tuple(names))
         count = len(names)
         units = _each("unit", config.unit if isinstance(config.unit, list) else [config.unit], count)
         scales = _each("scale", config.scale if isinstance(config.scale, list) else [config.scale], count)

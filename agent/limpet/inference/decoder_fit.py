@@ -9,7 +9,8 @@ import numpy as np
 
 from limpet.contracts.data import TensorSpec, Window
 from limpet.inference.input_fit import TENSOR_TYPES, narrowed, windowed_columns
-from limpet.inference.stages import after_model, decode_once, open_decoder, open_postprocess
+from limpet.inference.output_stages import OutputStages
+from limpet.inference.stages import after_model, decode_once
 
 if TYPE_CHECKING:
     from limpet.contracts.data import Array
@@ -32,13 +33,12 @@ def check_decoder(plan: PipelinePlan) -> None:
     if not specs or len(specs) < len(described):
         return
     features = plan.transforms.spec
-    decoder = open_decoder(plan.decoder, after_model(features, specs, plan.bundle.labels, None))
-    open_postprocess(plan.postprocess, decoder.spec)
+    stages = OutputStages(plan, after_model(features, specs, plan.bundle.labels, None, plan.spec.channels))
     if _is_closed((1, *features.shape)):
         shapes = [narrowed(features.shape, chosen) for _, chosen in windowed_columns(plan)] or [features.shape]
         inputs = [np.zeros(shape, np.float32) for shape in shapes]
         outputs = [_zeros(spec) for spec in specs]
-        decode_once(plan.decoder, decoder, Window(outputs[0], 0, 0, 0, inputs=inputs, outputs=outputs))
+        decode_once(plan.decoder, stages.decoder, Window(outputs[0], 0, 0, 0, inputs=inputs, outputs=outputs))
 
 
 def _tensor_spec(tensor: TensorInfo) -> TensorSpec | None:

@@ -68,9 +68,9 @@ class Graph:
             refuse_type(plan, tensor.name, tensor.dtype, quantized=tensor.quantized)
         rate = windows_a_second(plan.window, plan.spec)
         outputs = self.completed.outputs
-        self.output_stages = OutputStages(
-            plan, after_model(plan.transforms.spec, outputs, plan.bundle.labels, rate and rate / plan.every)
-        )
+        rate = rate and rate / plan.every
+        features, channels = plan.transforms.spec, plan.spec.channels
+        self.output_stages = OutputStages(plan, after_model(features, outputs, plan.bundle.labels, rate, channels))
         self.decoder = self.output_stages.decoder
         self._absorb_normalise()
         self.clipping = Clipping(self.completed.inputs, self.byte_values)

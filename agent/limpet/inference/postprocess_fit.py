@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limpet.contracts.outputs import Classification, Detections, Keypoints, Keyword, Labels
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -15,6 +17,11 @@ _ADVICE: dict[Trait, tuple[str, str]] = {
     "scores": ("the probability of each label", 'use the decoder "classify"'),
 }
 """What a trait is in words, and what to do to have it."""
+_BEARERS: dict[Trait, tuple[type, ...]] = {
+    "ids": (Detections, Keypoints),
+    "scores": (Classification, Keyword, Labels),
+}
+"""The types of results that can have a trait. Of others, a stage that wants it needs it not."""
 
 
 def misfits(decoder: Configured, stages: Sequence[Configured], where: str) -> Iterator[str]:
@@ -31,7 +38,8 @@ def misfits(decoder: Configured, stages: Sequence[Configured], where: str) -> It
             yield f"{place} takes {wanted}, and {giver} {found}"
             return
         for trait in able.wants:
-            if trait not in traits:
+            can_have = given is None or issubclass(given, _BEARERS[trait])
+            if can_have and trait not in traits:
                 what, advice = _ADVICE[trait]
                 yield f"{place} needs {what}; {advice}"
         if able.gives is not None:

@@ -146,16 +146,24 @@ def _lacks(stage: object, contract: type) -> str:
     return f": it has no {' and no '.join(lacking)}" if lacking else ""
 
 
-def after_model(features: Spec, outputs: Sequence[TensorSpec], labels: Sequence[str], rate: float | None) -> Spec:
+def after_model(
+    features: Spec,
+    outputs: Sequence[TensorSpec],
+    labels: Sequence[str],
+    rate: float | None,
+    channels: Sequence[str] = (),
+) -> Spec:
     """Return the form of windows behind a model: their values are its first output.
 
-    ``rate``: windows a second. The labels name the last axis if there are as many.
+    ``rate``: windows a second. The labels name the last axis if there are as many. ``channels``: those of the
+    samples.
     """
     picture = _picture(features.shape)
     spec = replace(
         features,
         outputs=tuple(outputs),
         labels=tuple(labels),
+        samples=tuple(channels),
         rate=rate,
         channels=(),
         hop=None,
