@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from observations import DIMENSIONS, blocks, reference, windows
 
 from limpet import plugins
-from limpet.contracts.monitor import Abilities, Need, Observed
+from limpet.contracts.monitor import Abilities, Alarm, Need, Observed
 
 REFERENCE_WINDOWS = windows(1, 4000)
 REFERENCE = reference(REFERENCE_WINDOWS)
@@ -55,6 +55,14 @@ def test_windows_like_the_reference_raise_no_alarm(kind: str) -> None:
     assert all(monitor.see(block) is None for block in blocks(windows(2, 8192), 64))
 
 
+def rounded(alarm: Alarm | None) -> Any:
+    """Return what two equal alarms have in common: sums differ a little by the order of their terms."""
+    if alarm is None:
+        return None
+    moved = [(one.name, f"{one.before:.6g}", f"{one.now:.6g}") for one in alarm.moved]
+    return moved, alarm.since_ns, f"{alarm.p_value:.6g}", alarm.fault, alarm.reason
+
+
 @each
 def test_the_size_of_blocks_makes_no_difference(kind: str) -> None:
     observed = windows(3, 1100)
@@ -68,7 +76,7 @@ def test_the_size_of_blocks_makes_no_difference(kind: str) -> None:
         monitor = opened(kind)
         for block in blocks(observed, size):
             alarm = monitor.see(block)
-        last.append(alarm)
+        last.append(rounded(alarm))
     assert last == last[:1] * 4
 
 
@@ -97,7 +105,7 @@ def test_no_number_ends_a_monitor(kind: str, data: st.DataObject) -> None:
         features=np.full((count, 4), value, np.float32),
         scores=np.full(count, data.draw(numbers), np.float32),
         classes=np.full(count, data.draw(st.integers(-1, 2)), np.int32),
-        embeddings=data.draw(st.sampled_from([None, np.full((count, DIMENSIONS), value, np.float32)])),
+        embeddings=np.full((count, DIMENSIONS), value, np.float32),
         times_ns=np.full(count, data.draw(st.sampled_from([0, 5, -5, 1 << 62])), np.int64),
     )
     monitor = opened(kind)

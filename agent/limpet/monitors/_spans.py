@@ -81,6 +81,12 @@ class Spans:
         self._filled = [0] * count
         self._began = [0] * count
         self._alarms: dict[int, Alarm] = {}
+        self._levels = [0.0] * count
+
+    @property
+    def level(self) -> float:
+        """The largest statistic of the last span of each length, in shares of its threshold."""
+        return max(self._levels)
 
     def see(self, observed: Observed) -> Alarm | None:
         """Add windows. Return the alarm of the shortest span that has one."""
@@ -106,6 +112,7 @@ class Spans:
                 self._decide(index, self._judge.judge(index, full / length))
 
     def _decide(self, index: int, verdict: Verdict) -> None:
+        self._levels[index] = verdict.ratio
         held = self._alarms.get(index)
         if verdict.ratio >= 1 or (held and verdict.ratio >= END):
             since_ns = held.since_ns if held else self._began[index]
@@ -114,6 +121,7 @@ class Spans:
             del self._alarms[index]
             for longer in range(index + 1, len(self._lengths)):
                 self._forget(longer)  # it has windows of the change that is over
+                self._levels[longer] = 0.0
 
     def _forget(self, index: int) -> None:
         self._sums[index] = None

@@ -3,8 +3,8 @@
 A class is compared with the reference by the likelihood ratio of two samples. The threshold is Chernoff's bound,
 which holds for any number of windows, with Bonferroni's correction.
 
-Black-box shift estimation (Lipton, Wang and Smola 2018) solves the reference's confusion for the priors of the true
-classes. It assumes that each class still looks as it did.
+Black-box shift estimation (Lipton, Wang and Smola 2018) solves the reference's confusion for the priors of the
+true classes. It assumes that each class still looks as it did.
 """
 
 from __future__ import annotations
