@@ -156,9 +156,10 @@ class PipelineConfig(PipelineOptions, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def models(self) -> list[str]:
-        """The models of the pipeline, its rungs and its backup, as they are written."""
+        """The models of the pipeline, its cascade, its rungs and its backup, as they are written."""
         lighter = [rung.model for rung in self.ladder if rung.model]
-        return list(dict.fromkeys([self.model, *lighter, *([self.backup.model] if self.backup else [])]))
+        beside = [one.model for one in (self.cascade, self.backup) if one is not None]
+        return list(dict.fromkeys([self.model, *lighter, *beside]))
 
     @property
     def options(self) -> PipelineOptions:
@@ -380,10 +381,12 @@ def _heavier(pipeline: PipelineConfig) -> list[str]:
 
 
 def _same(pipeline: PipelineConfig) -> list[str]:
-    """Return what is wrong with a backup that is the main model."""
-    if pipeline.backup is None or pipeline.backup.model != pipeline.model:
-        return []
-    return [f"backup.model: {pipeline.model} is the main model; name another one"]
+    """Return what is wrong with a backup, or a light model of a cascade, that is the main model."""
+    return [
+        f"{key}.model: {pipeline.model} is the main model; name another one"
+        for key, other in (("backup", pipeline.backup), ("cascade", pipeline.cascade))
+        if other is not None and other.model == pipeline.model
+    ]
 
 
 def _group(tables: Mapping[str, Any], name: str, problems: list[str]) -> dict[str, Any]:

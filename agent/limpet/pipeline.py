@@ -24,6 +24,7 @@ from limpet.errors import ConfigError, DeployError, ModelError
 from limpet.inference.pipeline import Pipeline as Core
 from limpet.inference.planning import plan_pipeline, plan_source
 from limpet.inference.reader import Expected, Reader
+from limpet.inference.savings_plan import with_savings
 from limpet.inference.single import likely_samples, plan_model
 from limpet.models import bundle as bundles
 from limpet.models import deployed
@@ -142,7 +143,7 @@ class Pipeline(Generic[T]):
         config = deployed.read_config(path)
 
         def opened(assignment: Assignment) -> Core:
-            return Core(plan_pipeline(assignment, name, source.spec))
+            return Core(with_savings(assignment, name, plan_pipeline(assignment, name, source.spec)))
 
         with in_file(path):
             if name not in config.pipelines:

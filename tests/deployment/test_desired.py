@@ -9,8 +9,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.config import Config, Device, PipelineConfig, Rung
+from limpet.config import Backup, Config, Device, PipelineConfig, Rung
 from limpet.contracts.assignment import FoundModel, ModelFile, PipelineAssignment, SourceTable
+from limpet.contracts.savings import CascadeOptions
 from limpet.deployment.desired import DesiredPipeline, Rollout, choose, deepest, desired, on_rung
 
 STORE = Path("/store")
@@ -110,6 +111,32 @@ def test_a_worker_may_read_what_it_runs() -> None:
     assert one(found(10), found(2)).models == (STORE / "motion-10.limpet",)
     before = Rollout(running={"p": running(3)})
     assert one(found(4, "damaged"), rollout=before).models == (STORE / "motion-3.limpet",)
+
+
+CASCADE = CascadeOptions(model="light", margin=0.5)
+
+
+def test_a_cascade_has_its_light_model_and_its_worker_may_read_it() -> None:
+    files = {"motion": [found(3)], "light": [found(5, "damaged", name="light"), found(4, name="light")]}
+    chosen = desired(config(cascade=CASCADE), files).pipelines["p"]
+    assert (version(chosen), chosen.light) == (3, found(4, name="light").file)
+    assert set(chosen.models) == {STORE / "motion-3.limpet", STORE / "light-4.limpet"}
+
+
+def test_without_its_light_model_a_pipeline_runs_alone_and_says_why() -> None:
+    for problem, why in (("not a bundle", "not a bundle"), (None, "there is no model 'light'")):
+        light = [found(5, problem, name="light")] if problem else []
+        chosen = desired(config(cascade=CASCADE), {"motion": [found(3)], "light": light}).pipelines["p"]
+        assert (version(chosen), chosen.light) == (3, None)
+        assert chosen.skipped == (f"the light model of the cascade: {why}",)
+
+
+def test_a_model_that_takes_the_place_of_the_main_one_runs_without_its_cascade() -> None:
+    wanted = config(Rung(every=4), Rung(model="small"), cascade=CASCADE, backup=Backup(model="spare"))
+    files = {name: [found(1, name=name)] for name in ("motion", "light", "small", "spare")}
+    lights = [desired(wanted, files, level=level).pipelines["p"].light for level in range(3)]
+    assert [light is not None for light in lights] == [True, True, False]
+    assert desired(wanted, files, Rollout(backups=frozenset({"p"}))).pipelines["p"].light is None
 
 
 def test_a_rung_without_a_sound_model_leaves_what_runs() -> None:

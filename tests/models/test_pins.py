@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from limpet.config import Backup, Config, Device, PipelineConfig, Rung
 from limpet.contracts.assignment import SourceTable
+from limpet.contracts.savings import CascadeOptions
 from limpet.models import history, pins
 from limpet.models.history import History, Ran, Runs
 from limpet.models.pins import Pins
@@ -44,6 +45,13 @@ def test_a_pin_holds_for_the_backup_model_too() -> None:
     wanted.pipelines["p"].backup = Backup(model="small")
     backup = pins.applied(wanted, Pins({"small": 2})).pipelines["p"].backup
     assert backup == Backup(model="small@2")
+
+
+def test_a_pin_holds_for_the_light_model_of_a_cascade_too() -> None:
+    wanted = configured("motion")
+    wanted.pipelines["p"].cascade = CascadeOptions(model="small", margin=0.5)
+    cascade = pins.applied(wanted, Pins({"small": 2})).pipelines["p"].cascade
+    assert cascade == CascadeOptions(model="small@2", margin=0.5)
 
 
 def test_a_pin_of_a_pipeline_holds_for_its_own_model_alone() -> None:

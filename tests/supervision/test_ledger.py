@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.contracts.messages import Message, Origin, Placed, ResultMessage, SnapshotFigures, SnapshotMessage
+from limpet.contracts.savings import MOST_COUNTED, Saving, SavingCounts
 from limpet.errors import UnreadableError
 from limpet.histogram import difference
 from limpet.supervision.health import HealthReader
@@ -191,6 +192,20 @@ def test_pictures_of_a_pipeline_are_passed_on_one_a_second_and_the_others_counte
     health = HealthReader(ORIGIN).pipeline(books.ledger.account("one"), NOON)
     assert health.snapshots == SnapshotFigures(taken=5, skipped=2, failed=1)
     assert HealthReader(ORIGIN).pipeline(books.ledger.account("two"), NOON).snapshots is None
+
+
+def test_what_was_saved_adds_up() -> None:
+    books = Books(one="left", two="left")
+    for _ in range(2):
+        counts = SavingCounts(10, 4, 2_000_000_000, 500_000_000)
+        books.ledger.add("left", Heartbeat({"one": Figures(savings={"gate": counts})}, {}), 0.0)
+    health = HealthReader(ORIGIN).pipeline(books.ledger.account("one"), NOON)
+    assert health.savings == {"gate": Saving(windows=20, spared=8, saved_s=4.0, cost_s=1.0)}
+    assert HealthReader(ORIGIN).pipeline(books.ledger.account("two"), NOON).savings is None
+    most = {"cache": SavingCounts(*[MOST_COUNTED] * 4)}
+    for _ in range(2):
+        books.ledger.add("left", Heartbeat({"one": Figures(savings=most)}, {}), 0.0)
+    assert books.ledger.account("one").savings["cache"].windows == MOST_COUNTED
 
 
 def test_a_cell_gives_no_picture_of_a_pipeline_of_another() -> None:

@@ -226,6 +226,17 @@ def test_a_worker_may_report_the_models_that_it_was_given_and_no_other() -> None
     assert not may_report(worker, "a", "a", 1)
 
 
+def test_a_worker_may_report_the_light_model_of_a_cascade() -> None:
+    worker = Worker()
+    assert not may_report(worker, "a", "light", 7)
+    given = cell()
+    light = ModelFile(Path("/store/light-7.limpet"), "light", 7, "sha-light")
+    a = msgspec.structs.replace(given.pipelines["a"], light=light)
+    worker.want(msgspec.structs.replace(given, pipelines={**given.pipelines, "a": a}))
+    assert may_report(worker, "a", "light", 7)
+    assert not may_report(worker, "b", "light", 7)
+
+
 def test_a_pipeline_that_was_taken_away_may_still_report_its_model() -> None:
     worker = Worker()
     worker.slot.want(cell().only(["b"]), 0.0)

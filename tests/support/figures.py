@@ -12,6 +12,7 @@ from limpet.contracts.messages import (
     PipelineHealth,
     SnapshotFigures,
 )
+from limpet.contracts.savings import Saving
 from limpet.contracts.updates import UpdateReport
 from limpet.gateway.open_inference.statistics import ModelStatistics, Times
 from limpet.wire.gateway_records import CpuTime, Figures
@@ -38,6 +39,7 @@ def pipeline_health(name: str = "motion", **values: object) -> PipelineHealth:
         "clipped": 0.25,
         "dropped": {"queue": 7},
         "snapshots": SnapshotFigures(taken=3),
+        "savings": {"gate": Saving(windows=36_000, spared=33_120, saved_s=298.1, cost_s=2.2)},
         "latency_us": {},
     }
     return PipelineHealth(**{**found, **values})

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.fields import Count, InputValue, Positive, Share, WindowSpec
+from limpet.contracts.savings import CacheOptions, CascadeOptions, EarlyExitOptions, GateOptions
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -105,6 +106,18 @@ class PipelineOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     snapshots: SnapshotOptions | None = None
     """Publish pictures with what was found in them. Default: no picture leaves the device. Example: `{ every = 100
     }`."""
+    gate: GateOptions | None = None
+    """Do not run the model while its input does not change. Default: run it on each window. Example: `{ tolerance
+    = 8, share = 0.01 }`."""
+    cache: CacheOptions | None = None
+    """Keep the model's outputs for inputs that come again. Default: nothing is kept. Example: `{ entries = 256
+    }`."""
+    cascade: CascadeOptions | None = None
+    """Run a light model first, and the pipeline's own only if that is unsure. Default: none. Example: `{ model =
+    "motion-small", margin = 0.6 }`."""
+    early_exit: EarlyExitOptions | None = None
+    """Leave out the rest of a round of windows once a class is sure. Default: no window is left out. Example: `{
+    windows = 8 }`."""
 
 
 class Folders(msgspec.Struct, frozen=True):
@@ -172,6 +185,7 @@ class PipelineAssignment(msgspec.Struct, frozen=True):
     """One pipeline of a cell. ``sources`` feed it. If ``after`` names a pipeline, the results of that one do.
 
     ``backed_up``: another model takes over if this one fails. Until then it stays open, so that no sample is lost.
+    ``light``: the light model of a cascade.
     """
 
     name: str
@@ -180,6 +194,7 @@ class PipelineAssignment(msgspec.Struct, frozen=True):
     options: PipelineOptions
     after: str = ""
     backed_up: bool = False
+    light: ModelFile | None = None
 
 
 class ShadowAssignment(msgspec.Struct, frozen=True):

@@ -122,6 +122,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
     window. ``inputs`` are what the model got and ``outputs`` what it gave, as real values;
     ``result`` is what the decoder made of them. ``scores``: the probability of each label, float32 ``(labels,)``,
     from a decoder that has them, if a stage or a monitor wants them. ``events`` are what postprocess stages found.
+    ``light``: the light model of a cascade made ``outputs``, ``scores`` and ``result``.
 
     ``recorded_ns``: when the samples of a recording were taken that is not played at its own speed, on a clock of
     its own.
@@ -140,6 +141,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
     scores: FloatArray | None = None
     events: list[DetectedEvent] = []
     recorded_ns: int | None = None
+    light: bool = False
 
     @property
     def taken_ns(self) -> int:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.detected_events import DetectedEvent
+from limpet.contracts.savings import Saver, Saving
 from limpet.contracts.trust import TrustReport
 from limpet.contracts.updates import UpdateReport
 from limpet.device.clock import Mark
@@ -117,7 +118,8 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     ``failovers`` counts how often it left an accelerator that failed. ``sandbox`` is what its worker has given up.
     ``clipped`` is the share of examined windows with values that the model's quantized input cannot hold. It is
     null if there is no such input. ``events_left_out`` counts events of objects, zones and lines that were too
-    many. ``snapshots`` is null if none was taken.
+    many. ``snapshots`` is null if none was taken. ``savings`` has what a gate, a cache, a cascade and early exit
+    saved, each by its name. It is null if the pipeline has none of them.
     """
 
     device: str
@@ -140,6 +142,7 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     events_left_out: int = 0
     dropped: dict[str, int]
     snapshots: SnapshotFigures | None = None
+    savings: dict[Saver, Saving] | None = None
     latency_us: dict[str, StageLatency]
 
 

@@ -29,7 +29,8 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     ``takes``: the types of results that its stages take, empty for any. ``gives``: the type of what they return,
     ``None`` where that is the type of what they got. ``adds``: traits of what they return. ``wants``: traits that
     what they get must have. ``outlives_gaps``: their memory is kept over a gap; the graph never resets them.
-    ``idles``: they have ``idle``, see ``Idling``.
+    ``idles``: they have ``idle``, see ``Idling``. ``calibrated``: what they do holds for the scores of one model
+    alone, and they keep no memory. Behind the light model of a cascade, those of its own bundle run.
     """
 
     takes: tuple[type, ...] = ()
@@ -38,6 +39,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     wants: tuple[Trait, ...] = ()
     outlives_gaps: bool = False
     idles: bool = False
+    calibrated: bool = False
 
 
 @runtime_checkable

@@ -103,4 +103,4 @@ def _line(desired: Desired, name: str) -> Iterable[DesiredPipeline]:
 
 def _assigned(name: str, one: DesiredPipeline) -> PipelineAssignment:
     assert one.model is not None
-    return PipelineAssignment(name, one.sources, one.model, one.options, one.after, one.backed_up)
+    return PipelineAssignment(name, one.sources, one.model, one.options, one.after, one.backed_up, one.light)

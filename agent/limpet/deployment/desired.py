@@ -44,7 +44,7 @@ class DesiredPipeline(msgspec.Struct, frozen=True, kw_only=True):
     ``model`` is ``None`` if there is none to run. ``problem`` says why not, or why it is not what the
     configuration names. ``skipped``: why higher versions are not run, one sentence each. ``models`` are all
     files that it may run, also those of its ladder and its backup. ``prove``: whether lower versions could run if
-    this one does not give its golden outputs. ``backed_up``: see ``PipelineAssignment``.
+    this one does not give its golden outputs. ``backed_up`` and ``light``: see ``PipelineAssignment``.
     """
 
     sources: tuple[str, ...]
@@ -56,6 +56,7 @@ class DesiredPipeline(msgspec.Struct, frozen=True, kw_only=True):
     after: str = ""
     prove: bool = False
     backed_up: bool = False
+    light: ModelFile | None = None
 
 
 class Desired(msgspec.Struct, frozen=True):
@@ -84,6 +85,7 @@ def desired(
     for name, wanted in config.pipelines.items():
         on_level = planned(wanted, level, backup=name in rollout.backups)
         one = _pipeline(name, on_level, found.get(key(config, name, on_level), ()), rollout)
+        one = _with_light(one, found)
         pipelines[name] = msgspec.structs.replace(
             one,
             models=_files(one, wanted, found),
@@ -93,13 +95,17 @@ def desired(
 
 
 def on_rung(pipeline: PipelineConfig, level: int) -> PipelineConfig:
-    """Return a pipeline as it runs on a level. A ladder that is shorter than that is at its last rung."""
+    """Return a pipeline as it runs on a level. A ladder that is shorter than that is at its last rung.
+
+    The cascade belongs to the main model: one that takes its place runs alone.
+    """
     if not level or not pipeline.ladder:
         return pipeline
     rung = pipeline.ladder[min(level, len(pipeline.ladder)) - 1]
     return msgspec.structs.replace(
         pipeline,
         model=rung.model or pipeline.model,
+        cascade=None if rung.model else pipeline.cascade,
         delegates=rung.delegates or pipeline.delegates,
         every=rung.every or pipeline.every,
     )
@@ -110,7 +116,7 @@ def planned(pipeline: PipelineConfig, level: int, *, backup: bool) -> PipelineCo
     on_level = on_rung(pipeline, level)
     if not backup or pipeline.backup is None:
         return on_level
-    return msgspec.structs.replace(on_level, model=pipeline.backup.model)
+    return msgspec.structs.replace(on_level, model=pipeline.backup.model, cascade=None)
 
 
 def has_backup(pipeline: PipelineConfig, found: Mapping[str, Sequence[FoundModel]]) -> bool:
@@ -147,6 +153,18 @@ def _pipeline(
     if before is not None and goes_on:
         return DesiredPipeline(sources=sources, options=before.options, model=before.model, problem=problem)
     return DesiredPipeline(sources=sources, options=wanted.options, model=None, problem=problem)
+
+
+def _with_light(one: DesiredPipeline, found: Mapping[str, Sequence[FoundModel]]) -> DesiredPipeline:
+    """Return a pipeline with the light model of its cascade. If that is not intact, the pipeline runs without."""
+    if one.options.cascade is None or one.model is None:
+        return one
+    candidates = found.get(one.options.cascade.model, ())
+    choice = choose(candidates, {})
+    if choice is not None:
+        return msgspec.structs.replace(one, light=choice.file)
+    why = joined([each.problem for each in candidates]) or f"there is no model {one.options.cascade.model!r}"
+    return msgspec.structs.replace(one, skipped=(*one.skipped, f"the light model of the cascade: {why}"))
 
 
 def _files(

@@ -23,6 +23,7 @@ from limpet.doctor import local_api
 from limpet.errors import ConfigError, ConfigFileError, DeployError, LimpetError, ModelError
 from limpet.inference import needs, planning, trial, unpacking
 from limpet.inference.delegates import resolve_delegates
+from limpet.inference.savings_plan import with_savings
 from limpet.models import bundle as bundles
 from limpet.models import deployed, store
 from limpet.problems.locate import locate
@@ -234,7 +235,7 @@ def _rung(
 def _tried(assignment: Assignment, name: str, spec: SampleSpec) -> PipelinePlan:
     """Plan a pipeline, and run it once. ``LimpetError`` says why it would fail at its start."""
     try:
-        made = planning.plan_pipeline(assignment, name, spec)
+        made = with_savings(assignment, name, planning.plan_pipeline(assignment, name, spec))
     except LimpetError as error:
         if refusal := _refusal(assignment, name):
             raise ModelError(f"{error}; {refusal}") from error

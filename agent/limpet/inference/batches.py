@@ -50,7 +50,14 @@ class Decoded(NamedTuple):
 def suited(plan: PipelinePlan) -> bool:
     """Whether windows may go through the model side by side, with the same results."""
     windows = plan.transforms.windows
-    if plan.state or plan.delegates != (CPU,) or len(plan.inputs) != 1 or windows.frames or -1 in windows.shape:
+    if (
+        plan.savings
+        or plan.state
+        or plan.delegates != (CPU,)
+        or len(plan.inputs) != 1
+        or windows.frames
+        or -1 in windows.shape
+    ):
         return False
     shapes = resized(plan)
     return (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from limpet.contracts.data import Array, TensorSpec, Window
+from limpet.contracts.delegate import CPU
 from limpet.errors import ModelError
 from limpet.inference.clipping import Clipping
 from limpet.inference.finite import refuse_not_finite
@@ -20,6 +21,7 @@ from limpet.inference.input_fit import narrowed, refuse_misfit, refuse_type, res
 from limpet.inference.inputs import complete
 from limpet.inference.latency import Latency
 from limpet.inference.output_stages import OutputStages
+from limpet.inference.savings import SparedModel
 from limpet.inference.stages import after_model
 from limpet.inference.window import windows_a_second
 from limpet.wire.records import Result
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from limpet.contracts.runtime import Model
     from limpet.contracts.transform import ByteTable
     from limpet.inference.admission import Load
+    from limpet.inference.cascade import LightModel
     from limpet.inference.plan import PipelinePlan
 
 Captured: TypeAlias = Callable[[Sequence[TensorSpec], Sequence[Array]], None]
@@ -50,8 +53,11 @@ class Graph:
     returns its result.
     """
 
-    def __init__(self, plan: PipelinePlan, load: Load, stack: ExitStack) -> None:
-        """Open the stages, to be closed with ``stack``. ``ModelError`` if one of them cannot be opened."""
+    def __init__(self, plan: PipelinePlan, load: Load, stack: ExitStack, light: LightModel | None = None) -> None:
+        """Open the stages, to be closed with ``stack``. ``ModelError`` if one of them cannot be opened.
+
+        ``light``: the light model of a cascade.
+        """
         self.plan = plan
         self.latency = Latency()
         self.captures: deque[Captured] = deque()
@@ -74,6 +80,9 @@ class Graph:
         self.decoder = self.output_stages.decoder
         self._absorb_normalise()
         self.clipping = Clipping(self.completed.inputs, self.byte_values)
+        self.spared = (
+            SparedModel(plan, plan.savings, self.completed, self.output_stages, light) if plan.savings else None
+        )
         self.result = _result_maker(plan, self.model)
         self.infer = self._compile()
         stack.callback(self._forget)
@@ -120,6 +129,8 @@ class Graph:
         for stage in self.transforms:
             stage.reset()
         self.output_stages.restart()
+        if self.spared is not None:
+            self.spared.forget()
         self.reset()
 
     def _compile(self) -> Callable[[Window], tuple[Result[Any], Window]]:
@@ -130,6 +141,9 @@ class Graph:
         transforms = tuple(stage.__call__ for stage in self.transforms)
         select, model, decode, result = self.select, self.completed, self.output_stages.call, self.result
         clipping, captures, record = self.clipping, self.captures, self.latency.record
+        spared = self.spared
+        if spared is not None:
+            decode = spared.decode
         whole = select is _whole
         last = self.transforms[-1].spec if transforms else self.plan.transforms.windows
         computed = (bool(transforms) or self.plan.resamples) and last.dtype.kind == "f"
@@ -154,7 +168,7 @@ class Graph:
                     clipping.look(inputs, transformed)
                 if captures:
                     self.show(inputs)
-                window.outputs = outputs = model.run(inputs)
+                window.outputs = outputs = model.run(inputs) if spared is None else spared.run(window)
             except BaseException:
                 self.missed = True
                 raise
@@ -207,8 +221,11 @@ def _result_maker(plan: PipelinePlan, model: Model) -> Callable[[Window, int], R
     """Return what makes the result of a window that was decoded at a time in ns of the monotonic clock."""
     name, best = plan.name, plan.delegates[0].name
     made_by, version = plan.bundle.manifest.name, plan.bundle.manifest.version
+    light_result = _light_result_maker(plan)
 
     def result(window: Window, decoded: int) -> Result[Any]:
+        if window.light:
+            return light_result(window, decoded)
         delegate, taken = model.delegate, window.monotonic_ns
         return Result(
             name,
@@ -216,6 +233,29 @@ def _result_maker(plan: PipelinePlan, model: Model) -> Callable[[Window, int], R
             version,
             delegate,
             delegate != best,
+            taken,
+            window.wall_ns,
+            window.ordinal,
+            decoded - taken,
+            window.result,
+        )
+
+    return result
+
+
+def _light_result_maker(plan: PipelinePlan) -> Callable[[Window, int], Result[Any]]:
+    """Return what makes the result of a window that the light model answered, which is always on the CPU."""
+    light = plan.savings.light.plan if plan.savings and plan.savings.light else plan
+    name, made_by, version = plan.name, light.bundle.manifest.name, light.bundle.manifest.version
+
+    def result(window: Window, decoded: int) -> Result[Any]:
+        taken = window.monotonic_ns
+        return Result(
+            name,
+            made_by,
+            version,
+            CPU.name,
+            False,
             taken,
             window.wall_ns,
             window.ordinal,

@@ -171,8 +171,10 @@ def of_executor(assignment: Assignment, plan: PipelinePlan, choice: Choice) -> P
 
     The model has been unpacked by then, so it only reads it. Its source and the other models are not its business.
     """
-    bundle = plan.bundle
-    files = bundle.files | _named(assignment.pipelines[plan.name].options, assignment.folders.base)
+    files = set(plan.bundle.files)
+    if plan.savings is not None and plan.savings.light is not None:
+        files |= plan.savings.light.plan.bundle.files
+    files |= _named(assignment.pipelines[plan.name].options, assignment.folders.base)
     return _of_delegate(assignment.folders, plan.name, choice, frozenset(path.resolve() for path in files))
 
 

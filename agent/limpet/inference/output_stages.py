@@ -62,12 +62,12 @@ class OutputStages:
             raise
         return self.finish(window)
 
-    def finish(self, window: Window) -> Window:
-        """Run the postprocess stages on a decoded window."""
+    def finish(self, window: Window, first: int = 0) -> Window:
+        """Run the postprocess stages on a decoded window, from the ``first`` one on."""
         if self._missed:
             self.reset_postprocess()
         try:
-            for call in self._calls:
+            for call in self._calls[first:] if first else self._calls:
                 window = call(window)
         except BaseException:
             self._missed = True

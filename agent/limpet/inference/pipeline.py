@@ -17,7 +17,9 @@ from limpet.errors import LimpetError, ModelError
 from limpet.inference import chain as chains
 from limpet.inference.admission import load
 from limpet.inference.batches import Batches, Decoded, suited
+from limpet.inference.cascade import LightModel
 from limpet.inference.develop import FormWatch
+from limpet.inference.early_exit import EarlyExit
 from limpet.inference.finite import finite_runs
 from limpet.inference.graph import Graph
 from limpet.inference.meaning import enrolled_file, meaning
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from limpet.contracts.detected_events import DetectedEvent
     from limpet.contracts.fields import WindowSpec
     from limpet.contracts.runtime import Learning
+    from limpet.contracts.savings import Saver, SavingCounts
     from limpet.contracts.stage import Spec
     from limpet.inference.admission import Load
     from limpet.inference.graph import Captured
@@ -83,7 +86,9 @@ class Pipeline:
         self._windower = Windower(plan.window, plan.spec)
         self.forms = FormWatch()
         try:
-            self.graph = Graph(plan, load, self._stack)
+            self._light, light = self._open_light(load)
+            self.graph = Graph(plan, load, self._stack, light)
+            self._early_exit = self._open_early_exit()
             self.rate = watch(plan, plan.transforms.windows.rate)
             if suited(plan):
                 self._batches = Batches(self.graph)
@@ -97,6 +102,38 @@ class Pipeline:
         self.decoder = self.graph.decoder
         self.latency = self.graph.latency
         self.clipping = self.graph.clipping
+
+    def _open_light(self, load: Load) -> tuple[Graph | None, LightModel | None]:
+        """Open the light model of a cascade, if there is one. ``ModelError`` if that is not possible."""
+        light = self.plan.savings and self.plan.savings.light
+        if not light:
+            return None, None
+        try:
+            graph = Graph(light.plan, load, self._stack)
+        except ModelError as error:
+            raise ModelError(f"cascade: the light model {light.options.model}: {error}") from error
+        graph.output_stages.want_scores()
+        return graph, LightModel(light, graph.infer)
+
+    def _open_early_exit(self) -> EarlyExit | None:
+        """Have the windows of a round left out once a class is sure, if that is configured."""
+        savings = self.plan.savings
+        if savings is None or savings.early_exit is None:
+            return None
+        early_exit = EarlyExit(savings.early_exit, savings.weight)
+        self.graph.output_stages.want_scores()
+        latency = self.graph.latency
+        self.observe(lambda window, result: early_exit.see(window, result.output, latency.last_us * 1000))
+        return early_exit
+
+    def take_savings(self) -> dict[Saver, SavingCounts]:
+        """Return what a gate, a cache, a cascade and early exit saved since the last call."""
+        taken: dict[Saver, SavingCounts] = {}
+        if self.graph.spared is not None:
+            taken |= self.graph.spared.take()
+        if self._early_exit is not None:
+            taken["early_exit"] = self._early_exit.take()
+        return taken
 
     def feed(self, samples: Samples, failed: OnFailure | None = None, source: str = "") -> Iterator[Result[Any]]:
         """Take a block of samples and yield a result for each window, or each so many, that it completes.
@@ -118,8 +155,11 @@ class Pipeline:
 
         The follower is planned on samples as ``output`` says; each row of a window's values is one. Its results
         come from ``feed`` of this pipeline. ``failed`` takes the errors of its windows, see ``feed``. A follower's
-        window of one row knows from which part of the source's picture it was cut.
+        window of one row knows from which part of the source's picture it was cut. ``ModelError`` if this pipeline
+        has a cascade: what its two models give can differ in form.
         """
+        if self._light is not None:
+            raise ModelError(f"pipeline {self.plan.name} has a cascade, so it cannot feed another one")
         self._followers.append((follower, failed))
 
     def follow(self, window: Window, failed: OnFailure | None = None) -> Iterator[Result[Any]]:
@@ -167,6 +207,8 @@ class Pipeline:
     def _run(self, windows: Iterator[Window], failed: OnFailure | None) -> Iterator[Result[Any]]:
         if self.plan.every > 1:
             windows = self.graph.each_so_many(windows)
+        if self._early_exit is not None:
+            windows = self._early_exit.chosen(windows)
         if self._batches is None or self._followers:
             yield from self._one_by_one(windows, failed)
             return
@@ -261,6 +303,8 @@ class Pipeline:
             raise ModelError(f"a test window failed: {bug(error)}") from error
         finally:
             self.graph.restart()
+            if self._light is not None:
+                self._light.restart()
         return spent
 
     def take_over(self, old: Pipeline) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 from limpet.contracts.data import SampleSpec
 from limpet.contracts.delegate import Choice
 from limpet.contracts.fields import WindowSpec
+from limpet.contracts.savings import CacheOptions, CascadeOptions, EarlyExitOptions, GateOptions
 from limpet.inference.inputs import InputPlan, StatePlan
 from limpet.inference.resolving import Configured
 from limpet.inference.stages import Transforms
@@ -26,6 +27,32 @@ class SourcePlan(msgspec.Struct, frozen=True):
     silence: float | None = None
 
 
+class LightPlan(msgspec.Struct, frozen=True):
+    """The light model of a cascade, and when it is sure.
+
+    ``shared``: it takes what the transforms of the pipeline give; otherwise it has transforms of its own, which
+    take the window's ``columns``, ``None`` for all.
+    """
+
+    options: CascadeOptions
+    plan: PipelinePlan
+    shared: bool
+    columns: list[int] | None = None
+
+
+class SavingsPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What saves runs of a pipeline's model. ``None``: it has none of that kind.
+
+    ``weight``: how much a window counts beside another one, 0 to 1: those that overlap have samples in common.
+    """
+
+    gate: GateOptions | None = None
+    cache: CacheOptions | None = None
+    early_exit: EarlyExitOptions | None = None
+    light: LightPlan | None = None
+    weight: float = 1.0
+
+
 class PipelinePlan(msgspec.Struct, frozen=True):
     """All that ``Pipeline`` needs to open.
 
@@ -34,6 +61,7 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     and its manifest names none. ``delegates`` come best first; ``require`` and what follows is as configured.
     ``warnings``: what is allowed and most likely not meant, a sentence each. ``learned``: where a
     model that learns keeps what it learns, and a decoder what is enrolled. ``identity``: SHA-256 of the model.
+    ``savings``: what saves runs of the model, see ``limpet.inference.savings_plan``.
     """
 
     name: str
@@ -56,6 +84,7 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     learned: Path | None = None
     identity: str = ""
+    savings: SavingsPlan | None = None
 
     @property
     def resamples(self) -> bool:

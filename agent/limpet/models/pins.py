@@ -66,10 +66,11 @@ def applied(wanted: Config, pins: Pins) -> Config:
 def _pinned(pipeline: PipelineConfig, pins: Pins, own: int | None) -> PipelineConfig:
     ladder = [replace(rung, model=_named(rung.model, pins)) for rung in pipeline.ladder]
     backup = pipeline.backup and replace(pipeline.backup, model=_named(pipeline.backup.model, pins))
+    cascade = pipeline.cascade and replace(pipeline.cascade, model=_named(pipeline.cascade.model, pins))
     model = pipeline.model
     if own is not None and store.has_versions(model):
         model = f"{model}@{own}"
-    return replace(pipeline, model=_named(model, pins), ladder=ladder, backup=backup)
+    return replace(pipeline, model=_named(model, pins), ladder=ladder, backup=backup, cascade=cascade)
 
 
 def _named(model: str, pins: Pins) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Window
     from limpet.contracts.stage import Spec
 
-ABILITIES = Abilities(takes=(Classification, Regression), wants=("scores",), outlives_gaps=True)
+ABILITIES = Abilities(takes=(Classification, Regression), wants=("scores",), outlives_gaps=True, calibrated=True)
 
 DIGITS = 5
 MOST_LEVELS = 65

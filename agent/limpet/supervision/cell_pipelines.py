@@ -70,9 +70,11 @@ class CellPipelines:
         """Take note of the models that pipelines may report from now on, besides those from before."""
         for name, revisions in self._revisions.items():
             self._given.setdefault(name, set()).update(
-                (one.pipeline.model.name, one.pipeline.model.version)
+                (model.name, model.version)
                 for one in (revisions.wanted, revisions.proven)
                 if one is not None
+                for model in (one.pipeline.model, one.pipeline.light)
+                if model is not None
             )
         for name, shadow in self.assignment.shadows.items():
             model = shadow.model.name, shadow.model.version

@@ -15,6 +15,7 @@ from limpet.contracts.messages import (
     SnapshotFigures,
     StageLatency,
 )
+from limpet.contracts.savings import Saving
 from limpet.device import host
 from limpet.histogram import difference, quantile
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from limpet.contracts.messages import Origin
+    from limpet.contracts.savings import Saver
     from limpet.contracts.updates import UpdateReport
     from limpet.device.host import Host
     from limpet.supervision.ledger import Account, Ledger
@@ -72,6 +74,7 @@ class HealthReader:
             dropped=dict(account.dropped),
             events_left_out=account.events_left_out,
             snapshots=_snapshots(account),
+            savings=_savings(account),
             latency_us={stage: _summary(buckets) for stage, buckets in latency.items()},
         )
 
@@ -86,6 +89,19 @@ def _snapshots(account: Account) -> SnapshotFigures | None:
     if not counts:
         return None
     return SnapshotFigures(taken=counts["taken"], skipped=counts["skipped"], failed=counts["failed"])
+
+
+def _savings(account: Account) -> dict[Saver, Saving] | None:
+    found: dict[Saver, Saving] = {
+        saver: Saving(
+            windows=one.windows,
+            spared=one.spared,
+            saved_s=round(one.saved_ns / 1e9, 3),
+            cost_s=round(one.cost_ns / 1e9, 3),
+        )
+        for saver, one in account.savings.items()
+    }
+    return found or None
 
 
 def _summary(buckets: dict[int, int]) -> StageLatency:

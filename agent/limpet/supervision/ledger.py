@@ -17,6 +17,7 @@ import msgspec
 
 from limpet.bucket import Bucket
 from limpet.contracts.messages import ResultMessage, SnapshotMessage
+from limpet.contracts.savings import Saver, SavingCounts, added
 from limpet.device import clock
 from limpet.errors import UnreadableError
 from limpet.histogram import merge
@@ -74,6 +75,8 @@ class Account(msgspec.Struct):
     backup: BackupModel | None = None
     """What it runs, or ran last, in place of its main model. Then it is degraded."""
     snapshots: Counter[SnapshotStep] = msgspec.field(default_factory=Counter)
+    savings: dict[Saver, SavingCounts] = msgspec.field(default_factory=dict)
+    """What each of them saved."""
     snapshot_limit: Bucket = msgspec.field(default_factory=lambda: Bucket(SNAPSHOTS_PER_SECOND, SNAPSHOTS_AT_ONCE))
 
     def add(self, figures: Figures, dropped: Mapping[str, int]) -> None:
@@ -91,6 +94,8 @@ class Account(msgspec.Struct):
         self.clipped = min(self.clipped + figures.clipped, LARGEST_COUNT)
         for step, count in figures.snapshots.items():
             self.snapshots[step] = min(self.snapshots[step] + count, LARGEST_COUNT)
+        for saver, counts in figures.savings.items():
+            self.savings[saver] = added(self.savings.get(saver, SavingCounts()), counts)
         for stage, buckets in figures.latency.items():
             merge(self.latency.setdefault(stage, {}), buckets)
 

@@ -14,6 +14,7 @@ from msgspec import Meta
 from limpet.contracts.assignment import Assignment
 from limpet.contracts.detected_events import DetectedEvent
 from limpet.contracts.messages import MOST_IN_FORCE, Placed, State
+from limpet.contracts.savings import Saver, SavingCounts
 from limpet.histogram import BUCKETS
 from limpet.updates.answers import Pairs
 
@@ -112,7 +113,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
     ``discarded`` counts samples that are in no window, because of a gap. ``looked_at`` counts windows that
     were compared with the range of the model's quantized input, and ``clipped`` those that exceeded it.
     ``latency`` has a sparse histogram for each stage, see ``limpet.histogram``. ``snapshots`` is empty if there
-    are none.
+    are none, and so is ``savings``.
     """
 
     errors: NonNegative = 0
@@ -121,6 +122,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
     clipped: NonNegative = 0
     latency: dict[TimedStep, dict[BucketIndex, Times]] = msgspec.field(default_factory=dict)
     snapshots: dict[SnapshotStep, NonNegative] = {}
+    savings: dict[Saver, SavingCounts] = {}
 
 
 class Inputs(msgspec.Struct):

@@ -201,6 +201,9 @@ class Reports:
         snapshots = dict(running.snapshots)
         running.snapshots.clear()
         figures = Figures(errors, pipeline.discarded(), *clipping.take(), pipeline.latency.take(), snapshots)
+        figures.savings = pipeline.take_savings()
+        for news in running.economy.see(figures.savings):
+            self.notice(running.name, "warning", news)
         if news := clipping.news():
             self.notice(running.name, "clipped", news)
         if news := pipeline.forms.news():

@@ -12,6 +12,7 @@ from limpet.contracts.assignment import PipelineOptions
 from limpet.contracts.data import Samples
 from limpet.contracts.fields import WindowSpec
 from limpet.errors import ModelError
+from limpet.inference.economy import Economy
 from limpet.inference.pipeline import Pipeline
 from limpet.untrusted import reading
 from limpet.wire.records import SnapshotStep
@@ -62,11 +63,15 @@ class RunningPipeline(msgspec.Struct):
     """Whether the log says already that a result could not be sent."""
     snapshots: Counter[SnapshotStep] = msgspec.field(default_factory=Counter)
     """What became of its pictures since the last heartbeat."""
+    economy: Economy = msgspec.field(default_factory=Economy)
+    """Whether what is to save runs of its model does."""
     progress: Progress = msgspec.field(default_factory=lambda: Progress(WindowSpec(size=1), 1))
     """Whether its samples complete windows."""
 
     def __post_init__(self) -> None:
-        self.progress = Progress(self.pipeline.plan.window, self.pipeline.plan.every)
+        plan = self.pipeline.plan
+        rounds = plan.savings.early_exit.windows if plan.savings and plan.savings.early_exit else 1
+        self.progress = Progress(plan.window, plan.every * rounds)
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ from limpet.inference.admission import judge, load
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.planning import plan_pipeline
 from limpet.inference.proving import check_golden_vectors, run_one_window
+from limpet.inference.savings_plan import with_savings
 from limpet.untrusted import reading
 from limpet.worker.delegation import DelegatedModel
 
@@ -52,6 +53,7 @@ class Opening:
         # A model comes from elsewhere: whatever goes wrong with it fails its pipeline alone.
         with reading(f"the model of pipeline {self.name}"):
             plan = plan_pipeline(self._assignment, self.name, spec)
+            plan = with_savings(self._assignment, self.name, plan)
             pipeline = Pipeline(plan, lambda plan, shapes: self._load(plan, shapes, prove=prove))
             if isinstance(pipeline.model, DelegatedModel):
                 pipeline.model.on_lost_state(pipeline.graph.output_stages.reset)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from limpet.contracts.messages import ModelReported, PipelineHealth
+    from limpet.contracts.savings import Saving
     from limpet.wire.gateway_records import Figures
 
 
@@ -24,13 +25,13 @@ def pipeline_families(figures: Figures) -> Iterator[Family]:
         values = [(one.pipeline, value(one)) for one in healths]
         points = [Point({"pipeline": pipeline}, found) for pipeline, found in values if found is not None]
         yield Family(f"limpet.pipeline.{name}", kind, unit, text, points)
-    for name, kind, label, text, counts in _COUNTS:
+    for name, kind, unit, label, text, counts in _COUNTS:
         points = [
             Point({"pipeline": one.pipeline, label: key}, found)
             for one in healths
             for key, found in counts(one).items()
         ]
-        yield Family(f"limpet.pipeline.{name}", kind, "", text, points)
+        yield Family(f"limpet.pipeline.{name}", kind, unit, text, points)
     text = "How long windows took in each stage."
     yield Family("limpet.pipeline.stage.duration", "histogram", "s", text, _stages(figures.latency))
     text = "Whether an update of the model is in this stage."
@@ -67,6 +68,10 @@ def _among(state: str, states: Any) -> dict[str, float]:
 def _snapshots(one: PipelineHealth) -> dict[str, float]:
     counts = one.snapshots
     return {} if counts is None else {"taken": counts.taken, "skipped": counts.skipped, "failed": counts.failed}
+
+
+def _savings(value: Callable[[Saving], float]) -> Callable[[PipelineHealth], dict[str, float]]:
+    return lambda one: {saver: value(saving) for saver, saving in (one.savings or {}).items()}
 
 
 _FIGURES: tuple[tuple[str, Kind, str, str, Callable[[PipelineHealth], float | None]], ...] = (
@@ -110,9 +115,40 @@ _FIGURES: tuple[tuple[str, Kind, str, str, Callable[[PipelineHealth], float | No
     ),
 )
 """A metric of each pipeline, and where its value is. ``None``: it is not known."""
-_COUNTS: tuple[tuple[str, Kind, str, str, Callable[[PipelineHealth], Mapping[str, float]]], ...] = (
-    ("state", "gauge", "state", "Whether a pipeline is in this state.", lambda one: _among(one.state, State)),
-    ("dropped.samples", "counter", "cause", "Samples that are in no window, by cause.", lambda one: one.dropped),
-    ("snapshots", "counter", "outcome", "Pictures of results.", _snapshots),
+_COUNTS: tuple[tuple[str, Kind, str, str, str, Callable[[PipelineHealth], Mapping[str, float]]], ...] = (
+    ("state", "gauge", "", "state", "Whether a pipeline is in this state.", lambda one: _among(one.state, State)),
+    (
+        "dropped.samples",
+        "counter",
+        "",
+        "cause",
+        "Samples that are in no window, by cause.",
+        lambda one: one.dropped,
+    ),
+    ("snapshots", "counter", "", "outcome", "Pictures of results.", _snapshots),
+    (
+        "spared.windows",
+        "counter",
+        "",
+        "saver",
+        "Windows for which the model did not run.",
+        _savings(lambda saving: saving.spared),
+    ),
+    (
+        "saved",
+        "counter",
+        "s",
+        "saver",
+        "Seconds that these runs of the model would have taken.",
+        _savings(lambda saving: saving.saved_s),
+    ),
+    (
+        "saving.cost",
+        "counter",
+        "s",
+        "saver",
+        "Seconds that a gate, a cache, a cascade or early exit took itself.",
+        _savings(lambda saving: saving.cost_s),
+    ),
 )
-"""A metric with a point for each value of a further label, which stands third."""
+"""A metric with a point for each value of a further label, which stands fourth."""
