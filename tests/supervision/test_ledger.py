@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from limpet.contracts.messages import Message, Origin, Placed, ResultMessage, SnapshotFigures, SnapshotMessage
 from limpet.contracts.savings import MOST_COUNTED, Saving, SavingCounts
+from limpet.contracts.uncertainty import Uncertainties, UncertaintyHealth
 from limpet.errors import UnreadableError
 from limpet.histogram import difference
 from limpet.supervision.health import HealthReader
@@ -125,6 +126,18 @@ def test_each_reader_of_health_gets_the_latencies_since_its_own_last_message() -
     assert counts(first) == {}
     assert counts(second) == {"31": 3, "40": 5}
     assert books.ledger.account("one").errors == 2
+
+
+def test_health_adds_what_workers_counted_of_uncertainty() -> None:
+    books, health = Books(one="left", two="left"), HealthReader(ORIGIN)
+    for counts in (Uncertainties(10, 1, {1: 8, 2: 2}), Uncertainties(2, 0, {1: 1, 10: 1}), None):
+        figures = {"one": Figures(uncertainty=counts), "two": Figures()}
+        books.ledger.add("left", Heartbeat(figures, {}), 0.0)
+    accounts = books.ledger.accounts
+    assert health.pipeline(accounts["one"], NOON).uncertainty == UncertaintyHealth(
+        windows=12, abstained=1, set_sizes={"1": 9, "2": 2, "10": 1}, mean_set_size=1.917
+    )
+    assert health.pipeline(accounts["two"], NOON).uncertainty is None
 
 
 def test_a_state_without_a_model_keeps_what_ran_and_changes_are_events() -> None:

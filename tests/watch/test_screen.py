@@ -128,7 +128,10 @@ def test_tab_shows_the_next_device() -> None:
 def test_one_pipeline_has_a_page_with_all_that_is_known() -> None:
     watched = whole()
     placed = {"op_share": 0.9, "time_share": 0.75, "speed": 3.5}
-    health = said.pipeline_health(placement=placed, sandbox=["landlock"], clipped=0.25, failovers=2)
+    unsure = {"windows": 50, "abstained": 5, "set_sizes": {"1": 30, "2": 20}, "mean_set_size": 1.4}
+    health = said.pipeline_health(
+        placement=placed, sandbox=["landlock"], clipped=0.25, failovers=2, uncertainty=unsure
+    )
     watched.take("press-07", "health/motion", health, 100.0)
     watched.take("press-07", "health/other", said.pipeline_health(pipeline="other", state="failed"), 100.0)
     watched.take("press-07", "event", said.event("started", pipeline=""), 100.0)
@@ -138,7 +141,8 @@ def test_one_pipeline_has_a_page_with_all_that_is_known() -> None:
     for part in (
         "motion  running  motion v3 on cpu (1 of 2)", "walking 92%", "p99", "invoke            100 µs      2 ms",
         "90% of ops, 75% of time on the delegate, 3.5 times the CPU", "failovers 2", "3 queue",
-        "25% of the windows", "landlock", "motion: waiting: no port", "←→ pipelines", "a all",
+        "25% of the windows", "10% of the windows, 1.4 classes a set",
+        "landlock", "motion: waiting: no port", "←→ pipelines", "a all",
     ):  # fmt: skip
         assert part in text
     assert "started" not in text

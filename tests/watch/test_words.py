@@ -29,6 +29,16 @@ WALK = {
     [
         ({**WALK, "abstained": False}, "walking 92%", False),
         ({**WALK, "label": None, "abstained": True}, "unsure: walking 92%", False),
+        ({**WALK, "abstained": False, "set": ["walking"]}, "walking 92%", False),
+        (
+            {**WALK, "label": None, "abstained": True, "set": ["walking", "rest"]},
+            "unsure: walking 92% of walking, rest", False,
+        ),
+        (
+            {"values": {"t": 21.4}, "units": {"t": "°C"}, "in_range": True, "out_of_range": [],
+             "intervals": {"t": [20, 22.8]}, "abstained": True},
+            "t 21.4 °C (20 to 22.8) (unsure)", False,
+        ),
         ({"label": "3", "score": None, "top": [], "abstained": False}, "3", False),
         ({"anomalous": False, "score": 0.0132, "threshold": 0.144}, "normal 0.0132 of 0.144", False),
         ({"anomalous": True, "score": 0.52, "threshold": 0.144}, "ANOMALY 0.52 of 0.144", True),

@@ -15,6 +15,7 @@ from msgspec import Meta
 from limpet.contracts.detected_events import DetectedEvent
 from limpet.contracts.savings import Saver, Saving
 from limpet.contracts.trust import TrustReport
+from limpet.contracts.uncertainty import UncertaintyHealth
 from limpet.contracts.updates import UpdateReport
 from limpet.device.clock import Mark
 
@@ -119,7 +120,8 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     ``clipped`` is the share of examined windows with values that the model's quantized input cannot hold. It is
     null if there is no such input. ``events_left_out`` counts events of objects, zones and lines that were too
     many. ``snapshots`` is null if none was taken. ``savings`` has what a gate, a cache, a cascade and early exit
-    saved, each by its name. It is null if the pipeline has none of them.
+    saved, each by its name. It is null if the pipeline has none of them. ``uncertainty`` is null if no result can
+    abstain.
     """
 
     device: str
@@ -143,6 +145,7 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     dropped: dict[str, int]
     snapshots: SnapshotFigures | None = None
     savings: dict[Saver, Saving] | None = None
+    uncertainty: UncertaintyHealth | None = None
     latency_us: dict[str, StageLatency]
 
 

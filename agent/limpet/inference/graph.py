@@ -15,6 +15,7 @@ import numpy as np
 from limpet.contracts.data import Array, TensorSpec, Window
 from limpet.contracts.delegate import CPU
 from limpet.errors import ModelError
+from limpet.inference.certainty import Certainty
 from limpet.inference.clipping import Clipping
 from limpet.inference.finite import refuse_not_finite
 from limpet.inference.input_fit import narrowed, refuse_misfit, refuse_type, resized, windowed_columns
@@ -83,7 +84,8 @@ class Graph:
         self.spared = (
             SparedModel(plan, plan.savings, self.completed, self.output_stages, light) if plan.savings else None
         )
-        self.result = _result_maker(plan, self.model)
+        self.certainty = Certainty()
+        self.result = self.certainty.counting(plan.output, _result_maker(plan, self.model))
         self.infer = self._compile()
         stack.callback(self._forget)
 
@@ -131,6 +133,7 @@ class Graph:
         self.output_stages.restart()
         if self.spared is not None:
             self.spared.forget()
+        self.certainty.take()
         self.reset()
 
     def _compile(self) -> Callable[[Window], tuple[Result[Any], Window]]:

@@ -102,6 +102,7 @@ class Pipeline:
         self.decoder = self.graph.decoder
         self.latency = self.graph.latency
         self.clipping = self.graph.clipping
+        self.certainty = self.graph.certainty
 
     def _open_light(self, load: Load) -> tuple[Graph | None, LightModel | None]:
         """Open the light model of a cascade, if there is one. ``ModelError`` if that is not possible."""

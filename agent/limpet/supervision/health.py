@@ -16,6 +16,7 @@ from limpet.contracts.messages import (
     StageLatency,
 )
 from limpet.contracts.savings import Saving
+from limpet.contracts.uncertainty import UncertaintyHealth
 from limpet.device import host
 from limpet.histogram import difference, quantile
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from limpet.contracts.messages import Origin
     from limpet.contracts.savings import Saver
+    from limpet.contracts.uncertainty import Uncertainties
     from limpet.contracts.updates import UpdateReport
     from limpet.device.host import Host
     from limpet.supervision.ledger import Account, Ledger
@@ -75,6 +77,7 @@ class HealthReader:
             events_left_out=account.events_left_out,
             snapshots=_snapshots(account),
             savings=_savings(account),
+            uncertainty=_uncertainty(account.uncertainty),
             latency_us={stage: _summary(buckets) for stage, buckets in latency.items()},
         )
 
@@ -102,6 +105,19 @@ def _savings(account: Account) -> dict[Saver, Saving] | None:
         for saver, one in account.savings.items()
     }
     return found or None
+
+
+def _uncertainty(counts: Uncertainties) -> UncertaintyHealth | None:
+    if not counts.windows:
+        return None
+    sets = sum(counts.sets.values())
+    total = sum(size * count for size, count in counts.sets.items())
+    return UncertaintyHealth(
+        windows=counts.windows,
+        abstained=counts.abstained,
+        set_sizes={str(size): count for size, count in sorted(counts.sets.items())},
+        mean_set_size=round(total / sets, 3) if sets else None,
+    )
 
 
 def _summary(buckets: dict[int, int]) -> StageLatency:

@@ -18,6 +18,7 @@ import msgspec
 from limpet.bucket import Bucket
 from limpet.contracts.messages import ResultMessage, SnapshotMessage
 from limpet.contracts.savings import Saver, SavingCounts, added
+from limpet.contracts.uncertainty import Uncertainties
 from limpet.device import clock
 from limpet.errors import UnreadableError
 from limpet.histogram import merge
@@ -77,6 +78,7 @@ class Account(msgspec.Struct):
     snapshots: Counter[SnapshotStep] = msgspec.field(default_factory=Counter)
     savings: dict[Saver, SavingCounts] = msgspec.field(default_factory=dict)
     """What each of them saved."""
+    uncertainty: Uncertainties = msgspec.field(default_factory=Uncertainties)
     snapshot_limit: Bucket = msgspec.field(default_factory=lambda: Bucket(SNAPSHOTS_PER_SECOND, SNAPSHOTS_AT_ONCE))
 
     def add(self, figures: Figures, dropped: Mapping[str, int]) -> None:
@@ -96,8 +98,17 @@ class Account(msgspec.Struct):
             self.snapshots[step] = min(self.snapshots[step] + count, LARGEST_COUNT)
         for saver, counts in figures.savings.items():
             self.savings[saver] = added(self.savings.get(saver, SavingCounts()), counts)
+        if figures.uncertainty is not None:
+            self._add_uncertainty(figures.uncertainty)
         for stage, buckets in figures.latency.items():
             merge(self.latency.setdefault(stage, {}), buckets)
+
+    def _add_uncertainty(self, new: Uncertainties) -> None:
+        total = self.uncertainty
+        total.windows = min(total.windows + new.windows, LARGEST_COUNT)
+        total.abstained = min(total.abstained + new.abstained, LARGEST_COUNT)
+        for size, count in new.sets.items():
+            total.sets[size] = min(total.sets.get(size, 0) + count, LARGEST_COUNT)
 
     def is_backup(self, model: str, version: int) -> bool:
         """Whether a model is the one that runs in place of the main one."""

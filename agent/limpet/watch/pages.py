@@ -63,6 +63,9 @@ def _facts_of_pipeline(pipeline: Pipeline) -> Iterator[Text]:
     for cause, count in list(health.dropped.items())[:MOST_FIGURES]:
         if count:
             yield _row("dropped", f"{words.counted(count)} {words.cleaned(cause, 40)}")
+    if (unsure := health.uncertainty) is not None and (unsure.abstained or unsure.mean_set_size is not None):
+        sets = f", {words.number(unsure.mean_set_size)} classes a set" if unsure.mean_set_size is not None else ""
+        yield _row("unsure", f"{words.share(unsure.abstained / max(unsure.windows, 1))} of the windows{sets}")
     if health.clipped is not None:
         yield _row("clipped", f"{words.share(health.clipped)} of the windows")
     if health.sandbox:

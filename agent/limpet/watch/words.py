@@ -97,10 +97,12 @@ def result(output: Any) -> Result:
 
 def _classification(output: Classification) -> Result:
     shares = tuple((cleaned(one.label, 40), one.score) for one in output.top[:SHOWN] if one.score is not None)
+    possible = output.set or []
+    others = f" of {', '.join(cleaned(one, 40) for one in possible[:SHOWN])}" if len(possible) > 1 else ""
     if output.label is not None and not output.abstained:
-        return Result(f"{cleaned(output.label, 40)}{_percent(output.score)}", shares=shares)
+        return Result(f"{cleaned(output.label, 40)}{_percent(output.score)}{others}", shares=shares)
     best = f": {shares[0][0]}{_percent(shares[0][1])}" if shares else ""
-    return Result(f"unsure{best}", shares=shares)
+    return Result(f"unsure{best}{others}", shares=shares)
 
 
 def _anomaly(output: Anomaly) -> Result:
@@ -158,11 +160,13 @@ def _regression(output: Regression) -> Result:
     parts, numbers = [], []
     for name, value in list(output.values.items())[:SHOWN]:
         unit = f" {cleaned(output.units[name], 10)}" if name in output.units else ""
-        parts.append(f"{cleaned(name, 30)} {'?' if value is None else number(value)}{unit}")
+        between = (output.intervals or {}).get(name)
+        reach = f" ({number(between[0])} to {number(between[1])})" if between else ""
+        parts.append(f"{cleaned(name, 30)} {'?' if value is None else number(value)}{unit}{reach}")
         if value is not None:
             numbers.append((cleaned(name, 30), value))
     more = ", …" if len(output.values) > SHOWN else ""
-    strange = "" if output.in_range else " (out of range)"
+    strange = ("" if output.in_range else " (out of range)") + (" (unsure)" if output.abstained else "")
     return Result(f"{', '.join(parts)}{more}{strange}", not output.in_range, numbers=tuple(numbers))
 
 

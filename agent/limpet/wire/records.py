@@ -15,6 +15,7 @@ from limpet.contracts.assignment import Assignment
 from limpet.contracts.detected_events import DetectedEvent
 from limpet.contracts.messages import MOST_IN_FORCE, Placed, State
 from limpet.contracts.savings import Saver, SavingCounts
+from limpet.contracts.uncertainty import Uncertainties
 from limpet.histogram import BUCKETS
 from limpet.updates.answers import Pairs
 
@@ -113,7 +114,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
     ``discarded`` counts samples that are in no window, because of a gap. ``looked_at`` counts windows that
     were compared with the range of the model's quantized input, and ``clipped`` those that exceeded it.
     ``latency`` has a sparse histogram for each stage, see ``limpet.histogram``. ``snapshots`` is empty if there
-    are none, and so is ``savings``.
+    are none, and so is ``savings``. ``uncertainty`` is ``None`` if no result was made that can abstain.
     """
 
     errors: NonNegative = 0
@@ -123,6 +124,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
     latency: dict[TimedStep, dict[BucketIndex, Times]] = msgspec.field(default_factory=dict)
     snapshots: dict[SnapshotStep, NonNegative] = {}
     savings: dict[Saver, SavingCounts] = {}
+    uncertainty: Uncertainties | None = None
 
 
 class Inputs(msgspec.Struct):

@@ -204,6 +204,7 @@ class Reports:
         figures.savings = pipeline.take_savings()
         for news in running.economy.see(figures.savings):
             self.notice(running.name, "warning", news)
+        figures.uncertainty = pipeline.certainty.take()
         if news := clipping.news():
             self.notice(running.name, "clipped", news)
         if news := pipeline.forms.news():

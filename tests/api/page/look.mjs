@@ -447,6 +447,8 @@ const BOX = [0.1, 0.2, 0.3, 0.4];
 const OUTPUTS = [
   [{ label: "cat", score: 0.914, top: [{ label: "cat", score: 0.914 }], abstained: false }, "cat 91 %"],
   [{ label: null, score: 0.3, top: [{ label: "cat", score: 0.3 }], abstained: true }, "unsure: cat 30 %"],
+  [{ label: null, score: 0.3, top: [], abstained: true, set: ["cat", "dog"] }, "unsure of cat, dog"],
+  [{ values: { level: 3 }, units: {}, in_range: true, intervals: { level: [2.5, 3.5] }, abstained: true }, "level 3 (2.5 to 3.5) (unsure)"],
   [{ anomalous: false, score: 0.0123, threshold: 0.1 }, "Normal, score 0.0123"],
   [{ anomalous: true, score: 4.5, threshold: 0.1 }, "! Anomaly, score 4.5"],
   [{ anomalous: false, score: 1, threshold: null, untrained: true, learned: 0.25 }, "Normal, score 1 (still learning, 25 %)"],

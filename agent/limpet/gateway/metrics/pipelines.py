@@ -65,6 +65,15 @@ def _among(state: str, states: Any) -> dict[str, float]:
     return {each: float(each == state) for each in get_args(states)}
 
 
+def _decided(one: PipelineHealth) -> dict[str, float]:
+    counts = one.uncertainty
+    return {} if counts is None else {"decided": counts.windows - counts.abstained, "abstained": counts.abstained}
+
+
+def _set_sizes(one: PipelineHealth) -> dict[str, float]:
+    return {} if one.uncertainty is None else dict(one.uncertainty.set_sizes)
+
+
 def _snapshots(one: PipelineHealth) -> dict[str, float]:
     counts = one.snapshots
     return {} if counts is None else {"taken": counts.taken, "skipped": counts.skipped, "failed": counts.failed}
@@ -149,6 +158,22 @@ _COUNTS: tuple[tuple[str, Kind, str, str, str, Callable[[PipelineHealth], Mappin
         "saver",
         "Seconds that a gate, a cache, a cascade or early exit took itself.",
         _savings(lambda saving: saving.cost_s),
+    ),
+    (
+        "decisions",
+        "counter",
+        "",
+        "outcome",
+        "Windows in which the model decided, or abstained.",
+        _decided,
+    ),
+    (
+        "prediction.sets",
+        "counter",
+        "",
+        "size",
+        "Prediction sets, by how many classes they have.",
+        _set_sizes,
     ),
 )
 """A metric with a point for each value of a further label, which stands fourth."""

@@ -190,10 +190,14 @@ const KINDS = [
   }],
   [["values", "units"], (output) => {
     const values = entries(output.values);
+    const reach = (name) => {
+      const between = isObject(output.intervals) ? list(output.intervals[name]) : [];
+      return between.length === 2 ? ` (${number(between[0])} to ${number(between[1])})` : "";
+    };
     const unit = (name) => (isObject(output.units) && output.units[name] ? ` ${text(output.units[name], 10)}` : "");
     return {
-      text: values.slice(0, SHOWN).map(([name, value]) => `${label(name)} ${number(value)}${unit(name)}`).join(", ")
-        + (output.in_range === false ? " (out of range)" : ""),
+      text: values.slice(0, SHOWN).map(([name, value]) => `${label(name)} ${number(value)}${unit(name)}${reach(name)}`).join(", ")
+        + (output.in_range === false ? " (out of range)" : "") + (output.abstained === true ? " (unsure)" : ""),
       alarm: output.in_range === false,
       numbers: values.filter(([, value]) => isNumber(value)).slice(0, SHOWN).map(([name, value]) => [label(name), value]),
     };
@@ -207,7 +211,8 @@ const KINDS = [
     const best = shares(output.top);
     const unsure = output.label === null || output.abstained;
     return {
-      text: unsure ? `unsure${best.length ? `: ${best[0][0]}${scored(best[0][1])}` : ""}` : `${label(output.label)}${scored(output.score)}`,
+      text: (unsure ? `unsure${best.length ? `: ${best[0][0]}${scored(best[0][1])}` : ""}` : `${label(output.label)}${scored(output.score)}`)
+        + (list(output.set).length > 1 ? ` of ${list(output.set).slice(0, SHOWN).map(label).join(", ")}` : ""),
       shares: best,
     };
   }],

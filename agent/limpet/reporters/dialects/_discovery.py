@@ -41,8 +41,12 @@ EVENT_TYPES: dict[EventKind, tuple[str, ...]] = {
 }
 """What the events of each kind may be."""
 
-_ASIDE = {"threshold", "untrained", "learned", "abstained", "in_range"}
-"""Values of Limpet's decoders that explain others."""
+_ASIDE = {
+    *("threshold", "untrained", "learned", "abstained", "in_range"),
+    *("set", "rate/low", "rate/high", "rate/windows"),
+}
+"""Values of Limpet's decoders and postprocess stages that explain others."""
+_POSTERIOR = "posterior/"
 
 _PLATFORMS: dict[Kind, str] = {"number": "sensor", "text": "sensor", "flag": "binary_sensor"}
 
@@ -171,7 +175,7 @@ def result_entities(
             name = f"{path.removeprefix(OCCUPIED).partition('/')[2].removesuffix('/any')} occupied"
         if path == "anomalous":
             options["device_class"] = "problem"
-        if path in _ASIDE:
+        if path in _ASIDE or path.startswith(_POSTERIOR):
             options["entity_category"] = "diagnostic"
         # A JSON string is a string of the template language, too. A result may lack what others had: get.
         template = _template(f"value_json.fields.get({msgspec.json.encode(path).decode()})")
