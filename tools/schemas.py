@@ -17,6 +17,7 @@ from limpet import plugins
 from limpet.commands.check import CheckReport
 from limpet.contracts.chunks import ChunkList, MissingChunks
 from limpet.contracts.commands import LABEL, REQUESTS
+from limpet.contracts.explanation import Explained
 from limpet.contracts.messages import (
     DeviceHealth,
     EventMessage,
@@ -55,10 +56,12 @@ FILES: dict[str, Any] = {
     "log": LogMessage,
     "recordings": Recordings,
     "check": CheckReport,
+    "explained": Explained,
 }
 """What the dialect json does not send: the manifest is in a bundle. Inputs and log lines go to the monitor socket.
 
-`limpet check --json` prints ``check``. The first three are how a model gets to a device over MQTT.
+`limpet check --json` prints ``check``. The command ``explain`` answers with ``explained``.
+The first three are how a model gets to a device over MQTT.
 """
 
 

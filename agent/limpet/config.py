@@ -43,6 +43,7 @@ CommandName = Literal[
     "enrol",
     "forget",
     "infer",
+    "explain",
     "install",
     "promote",
     "rollback",

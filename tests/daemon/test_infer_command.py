@@ -33,7 +33,7 @@ CONFIGURATION = """
 id = "press-07"
 state = "state"
 health_interval = 0.5
-commands = ["ping", "infer"]
+commands = ["ping", "infer", "explain"]
 
 [mqtt]
 url = "{url}"
@@ -48,6 +48,13 @@ loop = true
 source = "ramp"
 model = "dense.tflite"
 decoder = {{ kind = "regress" }}
+
+[pipelines.posture]
+source = "ramp"
+model = "dense.tflite"
+window = {{ size = 4 }}
+transforms = [{{ kind = "statistics", features = ["mean"] }}]
+decoder = {{ kind = "classify", labels = ["left", "flat", "up"] }}
 
 [pipelines.deep]
 source = "ramp"
@@ -319,3 +326,35 @@ def test_batches_are_bounded_by_time_count_and_bytes() -> None:
     assert [len(b) for b in mqtt.batches(large, 1e-5, 12)] == [2, 2, 1]
     assert [len(b) for b in mqtt.batches(small[:2], 60, 12)] == [1, 1]
     assert [len(b) for b in mqtt.batches(small[:5], 1e-5, 400_000)] == [2, 2, 1]
+
+
+def test_an_answer_is_explained_while_the_pipeline_runs_on(broker: Mosquitto, operator: Caller) -> None:
+    """The model gives its three channels back. Their means in the window are the scores."""
+    consumer = Consumer(broker.port)
+    request = {"pipeline": "posture", "invokes": 200}
+    jsonschema.Draft202012Validator(schemas.schema("command-explain")).validate(request)
+    answer = operator.call("explain", **request)
+    assert answer["ok"], answer
+    jsonschema.Draft202012Validator(schemas.schema("explained")).validate(answer["result"])
+    found = answer["result"]["explanation"]
+    own = {"left": "ax", "flat": "ay", "up": "az"}[found["label"]]
+    values = {part["name"]: part["value"] for part in found["parts"]}
+    assert set(values) == {"ax", "ay", "az"}
+    assert max(values, key=values.__getitem__) == own
+    assert sum(values.values()) == pytest.approx(found["value"] - found["hidden"], abs=1e-6)
+    assert found["exact"]
+    assert found["invokes"] <= 200
+    wait_until(
+        lambda: any(result["sample"] >= answer["result"]["sample"] for result in consumer.results("posture"))
+    )
+    consumer.close()
+
+
+def test_what_cannot_be_explained_is_refused_with_a_reason(operator: Caller) -> None:
+    answer = operator.call("explain", pipeline="posture", by="pixels")
+    assert answer["error"].startswith("the window cannot be explained: its samples are no pictures")
+    answer = operator.call("explain", pipeline="posture", label="lefft")
+    assert "did you mean 'left'?" in answer["error"]
+    answer = operator.call("explain", pipeline="posture", invokes=1)
+    assert "invokes" in answer["error"]
+    assert "no pipeline 'pump' is running" in operator.call("explain", pipeline="pump")["error"]

@@ -37,6 +37,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "enrol": {"pipeline": "motion", "label": "walk", "windows": 3},
     "forget": {"pipeline": "motion", "label": "walk"},
     "infer": {"pipeline": "motion", "windows": {"shape": [1, 2], "values": [0.5, 1.0]}},
+    "explain": {"pipeline": "motion", "by": "times", "invokes": 100},
     "install": {"pipeline": "motion"},
     "promote": {"pipeline": "motion"},
     "rollback": {"pipeline": "motion"},

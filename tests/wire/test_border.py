@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from limpet.contracts.assignment import ModelFile, PipelineAssignment, PipelineOptions
 from limpet.contracts.detected_events import LineEvent, ObjectEvent
+from limpet.contracts.explanation import Change, Explained, Explanation, Importance
 from limpet.contracts.messages import Message, Origin, Placed
 from limpet.contracts.updates import ModelName
 from limpet.errors import UnreadableError
@@ -37,6 +38,7 @@ from limpet.wire.records import (
     Answered,
     Capture,
     EventDetected,
+    ExplainWindow,
     Figures,
     FromWorker,
     Heartbeat,
@@ -534,3 +536,53 @@ def test_a_picture_within_the_limits_is_taken() -> None:
 def test_the_answer_to_a_command_for_a_picture_says_what_it_shows_and_no_more(answer: object) -> None:
     with pytest.raises(UnreadableError):
         said(Answered(3, result=answer), {3: TakeSnapshot})
+
+
+def explanation(**changes: Any) -> Explained:
+    found = Explanation(
+        answer="walk",
+        label="walk",
+        value=0.9,
+        hidden=0.1,
+        by="channels",
+        method="shapley",
+        baseline="mean",
+        exact=True,
+        invokes=10,
+        shape=[1],
+        parts=[Importance(name="ax", value=0.8, error=0.1)],
+        changes=[Change(kind="shift", parts=["ax"], size=1.5, spreads=1.0, answer="rest")],
+    )
+    found = msgspec.structs.replace(found, **changes)
+    return Explained(model="m", version=1, time=now(), sample=3, explanation=found)
+
+
+def test_an_explanation_is_passed_on_as_it_is() -> None:
+    sent = explanation()
+    answer = said(Answered(3, result=sent), {3: ExplainWindow})
+    assert msgspec.json.decode(answer.result, type=Explained) == sent
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"label": "\x1b[31m"},
+        {"label": "x" * 1000},
+        {"answer": "two\nlines"},
+        {"value": math.nan},
+        {"by": "smells"},
+        {"notes": ["\0"]},
+        {"notes": ["x" * 300]},
+        {"shape": [1] * 3},
+        {"parts": [Importance(name="ax", value=math.inf)]},
+        {"parts": [Importance(name="a\nx", value=0.0)]},
+        {"parts": [Importance(name="ax", value=0.0)] * 1025},
+        {"cut": (0.0, 0.0, math.nan, 1.0)},
+        {"changes": [Change(kind="hide", parts=["\0"], size=0.5)]},
+        {"changes": [Change(kind="hide", parts=["ax"], size=math.nan)]},
+        {"changes": [Change(kind="hide", parts=["ax"], size=0.5)] * 17},
+    ],
+)
+def test_an_explanation_that_is_none_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises((UnreadableError, msgspec.DecodeError)):
+        said(Answered(3, result=explanation(**changes)), {3: ExplainWindow})

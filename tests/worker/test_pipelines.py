@@ -16,6 +16,7 @@ from limpet.inference.planning import plan_source
 from limpet.isolation.permissions import Permissions
 from limpet.wire.channel import Channel
 from limpet.wire.records import Assign, ToWorker
+from limpet.worker.explanations import Explanations
 from limpet.worker.inference_requests import InferenceRequests
 from limpet.worker.intake import Intake
 from limpet.worker.pipelines import Pipelines
@@ -59,6 +60,7 @@ class Worker:
             reports=reports,
             results=self._results,
             requests=requests,
+            explanations=Explanations(self._channel.send),
             served=ServedModels(intake.mailbox),
             snapshots=Snapshots(self._channel.send),
         )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from limpet.contracts.explanation import Question
 from limpet.contracts.messages import Tensor
 
 PATIENCE = 30.0
@@ -98,6 +99,17 @@ class Infer(msgspec.Struct, forbid_unknown_fields=True):
     windows: Tensor
 
 
+class Explain(Question, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Answers with what the answer to the next window of a pipeline hangs on. It runs between the pipeline's own.
+
+    ``by``: parts of the window. ``method``: how they are weighed. ``label``: the class or quantity to explain in
+    place of the answer. ``baseline``: what replaces a hidden part. ``invokes``: how often the model may run.
+    ``change``: whether to look for the smallest change that gives another answer.
+    """
+
+    pipeline: str
+
+
 class Install(msgspec.Struct, forbid_unknown_fields=True):
     """Puts a model to work that is staged, or tries the last request again that failed."""
 
@@ -150,6 +162,7 @@ Request: TypeAlias = (
     | Enrol
     | Forget
     | Infer
+    | Explain
     | Install
     | Promote
     | Rollback
@@ -167,6 +180,7 @@ REQUESTS: dict[str, type[Request]] = {
     "enrol": Enrol,
     "forget": Forget,
     "infer": Infer,
+    "explain": Explain,
     "install": Install,
     "promote": Promote,
     "rollback": Rollback,

@@ -176,6 +176,12 @@ class Pipeline:
         if self._batches is not None:
             self._batches.observed = True
 
+    def stop_observing(self, observer: Observer) -> None:
+        """Show windows to ``observer`` no more. Call it between windows."""
+        self._observers.remove(observer)
+        if self._batches is not None:
+            self._batches.observed = bool(self._observers)
+
     def miss(self) -> None:
         """Take note that a window of the pipeline that feeds this one has no result: that is a gap."""
         self._chained.missed = True

@@ -26,6 +26,7 @@ from limpet.contracts.commands import (
     Cancel,
     CaptureInputs,
     Enrol,
+    Explain,
     Feedback,
     Forget,
     Health,
@@ -40,6 +41,7 @@ from limpet.contracts.commands import (
     Snapshot,
     Threshold,
 )
+from limpet.contracts.explanation import Question
 from limpet.contracts.messages import Reply
 from limpet.contracts.reporter import Command
 from limpet.errors import UnreadableError
@@ -51,6 +53,7 @@ from limpet.wire.records import (
     Ask,
     Capture,
     EnrolLabel,
+    ExplainWindow,
     ForgetLabel,
     RunWindows,
     SetLogLevel,
@@ -232,6 +235,8 @@ class Commands:
             self._order(command, request)
         elif isinstance(request, Infer):
             self._infer(command, request)
+        elif isinstance(request, Explain):
+            self._explain(command, request)
         elif isinstance(request, Feedback):
             self._feedback(command, request)
         else:
@@ -253,20 +258,33 @@ class Commands:
         """Have windows run. One such command at a time, so that pipelines get on with their own."""
         windows = request.windows
         size = max(len(windows.data), 4 * len(windows.values))
-        if any(waiting.name == command.name for waiting, _ in self._waiting.values()):
-            self._answer(command, error=f"{BUSY} with another {command.name!r}; wait for its answer")
-        elif windows.shape[0] > MOST_WINDOWS or size > LARGEST_WINDOWS:
+        if self._busy_with(command):
+            return
+        if windows.shape[0] > MOST_WINDOWS or size > LARGEST_WINDOWS:
             sent = f"{windows.shape[0]} windows, {size} bytes"
             self._answer(command, error=f"{sent}: at most {MOST_WINDOWS} and {LARGEST_WINDOWS} at once")
         else:
             payload = msgspec.msgpack.encode(windows)
             self._ask(command, request.pipeline, RunWindows(request.pipeline), payload)
 
+    def _explain(self, command: Received, request: Explain) -> None:
+        """Have a window explained. One such command at a time, as with windows that are run."""
+        if not self._busy_with(command):
+            question = Question(**{name: getattr(request, name) for name in Question.__struct_fields__})
+            self._ask(command, request.pipeline, ExplainWindow(request.pipeline, question))
+
+    def _busy_with(self, command: Received) -> bool:
+        """Refuse a command while another of the same name waits for its worker. Return whether that is so."""
+        busy = any(waiting.name == command.name for waiting, _ in self._waiting.values())
+        if busy:
+            self._answer(command, error=f"{BUSY} with another {command.name!r}; wait for its answer")
+        return busy
+
     def _ask(
         self,
         command: Received,
         pipeline: str,
-        what: SetThreshold | Capture | TakeSnapshot | EnrolLabel | ForgetLabel | RunWindows,
+        what: SetThreshold | Capture | TakeSnapshot | EnrolLabel | ForgetLabel | RunWindows | ExplainWindow,
         payload: bytes = b"",
     ) -> None:
         self._number += 1

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from limpet.contracts.commands import MOST_WINDOWS
 from limpet.contracts.detected_events import KeywordEvent, LineEvent
+from limpet.contracts.explanation import LONGEST_PART, Explained
 from limpet.contracts.messages import MOST_IN_FORCE, MOST_OPS, Enrolled, Inferred, SnapshotTaken
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
@@ -36,6 +37,7 @@ from limpet.wire.records import (
     DrawPicture,
     EnrolLabel,
     EventDetected,
+    ExplainWindow,
     ForgetLabel,
     Heartbeat,
     Notice,
@@ -55,16 +57,27 @@ from limpet.wire.records import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from limpet.contracts.explanation import Explanation
     from limpet.contracts.messages import Placed
     from limpet.updates.answers import Answer
     from limpet.wire.records import CapturedTensor, FromWorker
 
     Question = type[
-        SetLogLevel | SetThreshold | Capture | TakeSnapshot | DrawPicture | EnrolLabel | ForgetLabel | RunWindows
+        SetLogLevel
+        | SetThreshold
+        | Capture
+        | TakeSnapshot
+        | DrawPicture
+        | EnrolLabel
+        | ForgetLabel
+        | RunWindows
+        | ExplainWindow
     ]
 
 OTHER = "other"
 """The cause under which dropped samples are counted once there are ``MOST_CAUSES`` others."""
+LARGEST_EXPLANATION = 1 << 18
+"""Bytes of an explanation as msgpack."""
 LARGEST_CAPTURE = 640 * 1024
 """Bytes of a captured window as msgpack: ``MOST_CAPTURED`` numbers, and what they are called."""
 JPEG_BEGIN, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -94,6 +107,7 @@ _ANSWERS: dict[type, tuple[Any, int]] = {
     DrawPicture: (bytes, LARGEST_SNAPSHOT + 8),
     EnrolLabel: (Enrolled, 1 << 17),
     ForgetLabel: (Enrolled, 1 << 17),
+    ExplainWindow: (Explained, LARGEST_EXPLANATION),
 }
 """Type and largest size of the answers that are more than "done", by question."""
 _VALUE = msgspec.msgpack.Decoder()
@@ -204,8 +218,23 @@ def _check_answer(record: RawAnswered, questions: Mapping[int, Question]) -> Non
                 check_placed(answer.placement)
             if isinstance(answer, bytes):
                 _refuse_no_jpeg(answer)
+            if isinstance(answer, Explained):
+                _check_explained(answer)
             shown = _shown(answer) if isinstance(answer, CapturedWindow) else answer
             record.result = msgspec.Raw(_JSON.encode(shown))
+
+
+def _check_explained(explained: Explained) -> None:
+    found = explained.explanation
+    changes = found.changes or []
+    _refuse_unprintable(explained.model, found.label, found.answer or "", *found.notes)
+    _refuse_unprintable(*(part.name for part in found.parts))
+    _refuse_unprintable(*(name for change in changes for name in (*change.parts, change.answer or "")))
+    numbers = [found.value, found.hidden, *(found.cut or ())]
+    numbers += [number for part in found.parts for number in (part.value, part.error or 0.0)]
+    numbers += [number for change in changes for number in (change.size, change.spreads or 0.0)]
+    if not all(map(math.isfinite, numbers)):
+        raise UnreadableError("it sent an explanation with numbers that are not finite")
 
 
 def _shown(window: CapturedWindow) -> dict[str, Any]:
@@ -291,6 +320,19 @@ def cleaned_placed(placed: Placed) -> Placed:
     longest = 2 * LONGEST_NAME
     left = {cleaned(name, longest): count for name, count in list(placed.left.items())[:MOST_OPS]}
     return msgspec.structs.replace(placed, left=left, device=cleaned(placed.device, longest))
+
+
+def cleaned_explanation(found: Explanation) -> Explanation:
+    """Return an explanation whose texts ``check`` lets pass. It is changed in place."""
+    found.label = cleaned(found.label, LONGEST_PART)
+    found.notes = [cleaned(note, 200) for note in found.notes[:8]]
+    found.answer = None if found.answer is None else cleaned(found.answer, LONGEST_PART)
+    for part in found.parts:
+        part.name = cleaned(part.name, LONGEST_PART)
+    for change in found.changes or ():
+        change.parts = [cleaned(name, LONGEST_PART) for name in change.parts]
+        change.answer = None if change.answer is None else cleaned(change.answer, LONGEST_PART)
+    return found
 
 
 def folded(counts: Mapping[str, int], known: Collection[str] = ()) -> dict[str, int]:

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from limpet.contracts.assignment import Assignment
 from limpet.contracts.detected_events import DetectedEvent
+from limpet.contracts.explanation import Question
 from limpet.contracts.messages import MOST_IN_FORCE, Placed, State
 from limpet.contracts.savings import Saver, SavingCounts
 from limpet.contracts.uncertainty import Uncertainties
@@ -420,11 +421,28 @@ class RunWindows(msgspec.Struct, tag=True):
     pipeline: str
 
 
+class ExplainWindow(msgspec.Struct, tag=True):
+    """Answer with an explanation of the next window of a pipeline."""
+
+    pipeline: str
+    question: Question
+
+
 class Ask(msgspec.Struct, tag=True):
     """Do this and answer with ``Answered`` under the same number."""
 
     number: int
-    what: SetLogLevel | SetThreshold | Capture | TakeSnapshot | DrawPicture | EnrolLabel | ForgetLabel | RunWindows
+    what: (
+        SetLogLevel
+        | SetThreshold
+        | Capture
+        | TakeSnapshot
+        | DrawPicture
+        | EnrolLabel
+        | ForgetLabel
+        | RunWindows
+        | ExplainWindow
+    )
 
 
 class ExecutorSocket(msgspec.Struct, tag=True):

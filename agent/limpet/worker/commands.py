@@ -17,6 +17,7 @@ from limpet.wire.records import (
     CapturedWindow,
     DrawPicture,
     EnrolLabel,
+    ExplainWindow,
     ForgetLabel,
     SetLogLevel,
     SetThreshold,
@@ -29,12 +30,17 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array
     from limpet.contracts.decoder import Adjustable, Enrolling
     from limpet.inference.pipeline import Pipeline
+    from limpet.worker.explanations import Explanations
     from limpet.worker.running import RunningPipeline
     from limpet.worker.snapshots import Snapshots
 
 
 def answer(
-    ask: Ask, running: Mapping[str, RunningPipeline], snapshots: Snapshots, send: Callable[[Answered], None]
+    ask: Ask,
+    running: Mapping[str, RunningPipeline],
+    snapshots: Snapshots,
+    explanations: Explanations,
+    send: Callable[[Answered], None],
 ) -> None:
     """Carry out a command. Send the answer now, or when it is known."""
     what = ask.what
@@ -51,6 +57,8 @@ def answer(
         snapshots.show(ask.number, what.pipeline, running[what.pipeline].options.snapshots)
     elif isinstance(what, EnrolLabel | ForgetLabel):
         _change_labels(running[what.pipeline].pipeline, ask.number, what, send)
+    elif isinstance(what, ExplainWindow):
+        explanations.want(ask.number, running[what.pipeline].pipeline, what.question)
     else:
         _capture(running[what.pipeline].pipeline, ask.number, send)
 

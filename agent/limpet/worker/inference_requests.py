@@ -20,6 +20,7 @@ from limpet.inference.admission import opened
 from limpet.inference.inputs import complete
 from limpet.wire.records import MOST_DIMENSIONS, MOST_TENSORS, Answered
 from limpet.worker.delegation import DelegatedModel
+from limpet.worker.spare_time import SLICE, SpareTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
     from limpet.contracts.messages import Inferred
     from limpet.contracts.runtime import Model
     from limpet.inference.pipeline import Pipeline
-
-SLICE = 0.005
-"""Seconds for which requests run at a time. One window runs in any case."""
-SHARE = 0.1
-"""Share of the time that requests get if samples always wait."""
 
 
 @dataclass
@@ -65,7 +61,7 @@ class InferenceRequests:
     def __init__(self, send: Callable[[Answered], None]) -> None:
         self._send = send
         self._queue: deque[_Request] = deque()
-        self._next = 0.0
+        self._time = SpareTime()
 
     def __bool__(self) -> bool:
         """Whether there is something to run."""
@@ -92,12 +88,11 @@ class InferenceRequests:
 
     def run_slice(self, *, busy: bool) -> None:
         """Run windows for a moment, and answer requests that are done. ``busy``: samples wait, which go first."""
-        begin = perf_counter()
-        if not self._queue or (busy and begin < self._next):
+        if not self._queue or not self._time.may_run(busy=busy):
             return
+        begin = perf_counter()
         self._run(self._queue[0])
-        end = perf_counter()
-        self._next = end + (end - begin) * (1 / SHARE - 1)
+        self._time.spent(perf_counter() - begin)
 
     def _run(self, request: _Request) -> None:
         try:

@@ -21,6 +21,7 @@ from limpet.wire.records import (
     ToWorker,
 )
 from limpet.worker.commands import answer
+from limpet.worker.explanations import Explanations
 from limpet.worker.inference_requests import InferenceRequests
 from limpet.worker.intake import Intake
 from limpet.worker.pipelines import Pipelines
@@ -73,6 +74,7 @@ class Worker:
         self._reports = Reports(supervisor, source.name, source.spec, self._intake, in_force)
         self._results = ResultSender(supervisor, self._leave_out)
         self._requests = InferenceRequests(self._send_answer)
+        self._explanations = Explanations(self._send_answer)
         self._served = ServedModels(self._intake.mailbox)
         self._snapshots = Snapshots(self._send_snapshot)
         self._pipelines = Pipelines(
@@ -81,6 +83,7 @@ class Worker:
             reports=self._reports,
             results=self._results,
             requests=self._requests,
+            explanations=self._explanations,
             served=self._served,
             snapshots=self._snapshots,
         )
@@ -121,9 +124,11 @@ class Worker:
             self._reports.heartbeat(pipelines.running.values())
             return
         self._requests.run_slice(busy=len(self._intake.mailbox) > 0)
+        self._explanations.run_slice(busy=len(self._intake.mailbox) > 0)
         self._served.run_slice()
         longest = BATCH_AGE if self._results.pending or pipelines.wait_for_shadow else IDLE
-        samples = self._next_samples(0.0 if self._requests or self._served.waiting else longest)
+        at_work = self._requests or self._explanations or self._served.waiting
+        samples = self._next_samples(0.0 if at_work else longest)
         if samples is not None:
             self._reports.see(samples)
             pipelines.feed(samples, busy=self._source.spec.live and len(self._intake.mailbox) > 0)
@@ -183,7 +188,7 @@ class Worker:
             file, pipelines = self._supervisor.received_fds.pop(0), self._pipelines.by_name
             self._requests.accept(ask.number, pipelines.get(ask.what.pipeline), file)
         else:
-            answer(ask, self._pipelines.running, self._snapshots, self._send_answer)
+            answer(ask, self._pipelines.running, self._snapshots, self._explanations, self._send_answer)
 
     def _send_snapshot(self, record: Snapshot | Answered) -> None:
         """Send a picture behind the result that it shows, or the answer to a command."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from limpet.contracts.messages import State
     from limpet.inference.pipeline import Pipeline
     from limpet.wire.records import Assign, Result
+    from limpet.worker.explanations import Explanations
     from limpet.worker.inference_requests import InferenceRequests
     from limpet.worker.reports import Reports
     from limpet.worker.result_sender import ResultSender, SupervisorChannel
@@ -80,6 +81,7 @@ class Pipelines:
         reports: Reports,
         results: ResultSender,
         requests: InferenceRequests,
+        explanations: Explanations,
         served: ServedModels,
         snapshots: Snapshots,
     ) -> None:
@@ -89,6 +91,7 @@ class Pipelines:
         self._reports = reports
         self._results = results
         self._requests = requests
+        self._explanations = explanations
         self._served = served
         self._snapshots = snapshots
         self._shadows = Shadows(spec, supervisor.send, self._report)
@@ -401,6 +404,7 @@ class Pipelines:
 
     def _free(self, running: RunningPipeline) -> None:
         self._requests.cancel(running.pipeline)
+        self._explanations.cancel(running.pipeline)
         self._served.cancel(running.pipeline)
         running.pipeline.close()
 

@@ -23,6 +23,7 @@ from limpet.wire.guest_records import Refused
 from limpet.wire.guest_socket import GuestSocket
 from limpet.wire.guest_sockets import GuestSockets
 from limpet.worker.delegation import DelegatedModel
+from limpet.worker.spare_time import SLICE, SpareTime
 
 if TYPE_CHECKING:
     import socket
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from limpet.inference.pipeline import Pipeline
     from limpet.worker.mailbox import Mailbox
 
-SLICE = 0.005
-"""Seconds for which requests run at a time. One request runs in any case."""
-SHARE = 0.1
-"""Share of the time that requests get if samples always wait."""
 MOST_OF_A_PIPELINE = 4
 """Sockets for one pipeline. One more ends the oldest."""
 
@@ -46,7 +43,7 @@ class ServedModels:
         self._mailbox = mailbox
         self._sockets = GuestSockets()
         self._arrived: deque[tuple[Pipeline | None, socket.socket]] = deque()
-        self._next = 0.0
+        self._time = SpareTime()
         self._received = 0.0
         """Seconds of receiving that were counted as time for requests."""
         self._wakeup: Wakeup | None = None
@@ -102,7 +99,7 @@ class ServedModels:
         if not (self._sockets or self._arrived):
             self._rest()
             return
-        if len(self._mailbox) and begin < self._next:
+        if not self._time.may_run(busy=len(self._mailbox) > 0):
             return
         until, used = begin + SLICE, 0.0
         if self._arrived:
@@ -118,7 +115,7 @@ class ServedModels:
         used += self._sockets.receiving - self._received  # also since the last slice
         self._received = self._sockets.receiving
         if used:
-            self._next = perf_counter() + used * (1 / SHARE - 1)
+            self._time.spent(used)
 
     def wait(self, longest: float) -> None:
         """Wait until requests or samples come, for so many seconds at most."""
