@@ -12,6 +12,7 @@ import pytest
 from limpet.config import Backup, PipelineConfig
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.fields import WindowSpec
+from limpet.contracts.savings import GateOptions
 from limpet.inference.planning import plan_source
 from limpet.isolation.permissions import Permissions
 from limpet.wire.channel import Channel
@@ -258,3 +259,19 @@ def test_a_pipeline_without_a_backup_is_closed_when_it_has_failed(worker: Worker
     worker.feed(11, 1000.0)
     assert [state for state, _ in worker.states()] == ["starting", "running", "failed"]
     assert not worker.pipelines.at_work
+
+
+def test_what_is_saved_is_in_heartbeats_and_what_costs_more_is_reported(worker: Worker) -> None:
+    worker.assign("same.tflite", gate=GateOptions(), deadline=1000.0)
+    worker.feed(3, 1.0)
+    worker.feed(2000)
+    worker.pipelines.close_all("stopped")
+
+    def counted(what: str) -> int:
+        found = [record["pipelines"]["p"]["savings"]["gate"] for record in worker.heard("Heartbeat")]
+        return sum(one.get(what, 0) for one in found)
+
+    wait_until(lambda: counted("windows") == 2003)
+    assert counted("spared") == 2
+    (notice,) = [record for record in worker.heard("Notice") if record["event"] == "warning"]
+    assert notice["reason"].startswith("`gate` costs more than it saves: ")
