@@ -150,7 +150,8 @@ class Bayes:
         if not isinstance(given, Classification):
             raise ModelError(f"a result with classes was expected, not {type(given).__name__}")
         prior = self._predicted(window)
-        posterior = prior if window.scores is None else self._corrected(prior, window.scores)
+        scores = window.scores
+        posterior = prior if scores is None or not np.isfinite(scores).all() else self._corrected(prior, scores)
         self._belief = posterior
         window.result = self._classification(given, posterior)
         return window
@@ -185,7 +186,7 @@ class Bayes:
 
     def _corrected(self, prior: NDArray[np.float64], scores: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the posterior. The scores have the shares of the training data in them: these are taken off."""
-        evidence = np.log(np.maximum(scores, _LEAST).astype(np.float64)) - self._log_trained
+        evidence = np.log(np.clip(scores, _LEAST, 1).astype(np.float64)) - self._log_trained
         power = np.log(np.maximum(prior, 1e-300)) + self._weight * evidence
         power -= power.max()
         found = np.exp(power)

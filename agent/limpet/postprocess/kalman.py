@@ -6,7 +6,7 @@ linear trend model of Durbin and Koopman (2012). Windows may come at any rate.
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, isfinite, sqrt
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -94,6 +94,10 @@ class Track:
         self._slope_variance += self._moved * seconds
         self.variance = min(self.variance, _LARGEST)
 
+    def is_sound(self) -> bool:
+        """Whether its numbers are finite: those of a model may be as large as numbers can be."""
+        return isfinite(self.value) and isfinite(self._slope) and 0 <= self.variance < inf and isfinite(self._both)
+
     def surprise(self, value: float) -> float:
         """Return how many standard deviations a value is from what was expected."""
         return abs(value - self.value) / sqrt(self.variance + self._measured)
@@ -144,7 +148,7 @@ class Kalman:
             self._take(name, track, value)
             values[name] = track.value
             reach = self._reach * sqrt(track.variance)
-            intervals[name] = (track.value - reach, track.value + reach)
+            intervals[name] = (max(track.value - reach, -_LARGEST), min(track.value + reach, _LARGEST))
             widest = _of(self._config.widest, name)
             wide |= widest is not None and 2 * reach > widest
         window.result = replace(given, values=values, intervals=intervals, abstained=given.abstained or wide)
@@ -168,7 +172,7 @@ class Kalman:
 
     def _take(self, name: str, track: Track, value: float) -> None:
         """Take a value in, unless it is an outlier."""
-        if not track.begun:
+        if not track.begun or not track.is_sound():
             track.begin(value)
             return
         if self._config.outlier is not None and track.surprise(value) > self._config.outlier:
@@ -179,6 +183,8 @@ class Kalman:
             return
         self._ignored[name] = 0
         track.correct(value)
+        if not track.is_sound():
+            track.begin(value)
 
 
 def _of(given: float | dict[str, float] | None, name: str) -> float | None:
