@@ -17,6 +17,7 @@ from fuzz.registry import Prepared, parser
 from limpet.contracts.commands import REQUESTS
 from limpet.contracts.data import TensorSpec
 from limpet.contracts.detected_events import ObjectEvent, ZoneEvent
+from limpet.contracts.drift import MonitorFigures, MonitorState, Moved, OpenAlarm
 from limpet.contracts.messages import Placed, Tensor
 from limpet.delivery.mqtt.broker_settings import BrokerSettings
 from limpet.delivery.mqtt.connection import Connection, Incoming
@@ -92,6 +93,13 @@ def _answers_of_helpers(_: Path) -> Prepared:
     return Prepared([_framed(record) for record in records], take)
 
 
+def _watched() -> MonitorFigures:
+    """What monitors of a pipeline report."""
+    alarm = OpenAlarm(fault="stuck", moved=[Moved(name="x", before=0.5, now=2.0)], since_s=9.5, p_value=1e-9)
+    states = {"sensor": MonitorState(level=1.5, alarm=alarm), "adwin": MonitorState(problem="why")}
+    return MonitorFigures(windows=64, busy_us=9, monitors=states, sketches={"x": [1, 2]})
+
+
 @parser("channel records")
 def _records(_: Path) -> Prepared:
     """What a worker says, up to what the supervisor believes of it."""
@@ -101,6 +109,7 @@ def _records(_: Path) -> Prepared:
         Heartbeat(
             {"p": Figures(1, 2, {"invoke": {5: 6}})}, {"gap": 3}, Inputs(99.5, [2], ["x", "y"], [[1.0, 2.0]])
         ),
+        Heartbeat({"p": Figures(monitors=_watched())}, {}),
         Transition("p", "running", "", "m", 1, "gpu", 0.5, placement=Placed(0.5, None)),
         Notice("p", "gap", "a gap"),
         EventDetected(

@@ -63,6 +63,17 @@ class SnapshotOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Width of the picture in pixels at most."""
 
 
+class MonitorOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``monitors`` of a pipeline: they compare its windows with the reference in the bundle."""
+
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.05
+    """Share of the pipeline's own time that the monitors may take. They skip windows to stay within it."""
+    off: list[str] = []
+    """Kinds of monitors that do not run. Example: `["label_shift"]`."""
+    options: dict[str, dict[str, Any]] = {}
+    """Options of single monitors, by their kind. Example: `{ univariate = { least = 0.2 } }`."""
+
+
 class PipelineOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How a pipeline runs its model."""
 
@@ -103,6 +114,9 @@ class PipelineOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Run one window in so many. Example: `4`."""
     rate_tolerance: Annotated[float, Meta(ge=0)] = 0.05
     """Share by which the samples' rate may differ from the model's."""
+    monitors: bool | MonitorOptions = True
+    """Whether monitors compare the windows with the reference in the bundle, or a table that says how. A bundle
+    without a reference has no monitors. Example: `false`."""
     snapshots: SnapshotOptions | None = None
     """Publish pictures with what was found in them. Default: no picture leaves the device. Example: `{ every = 100
     }`."""

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.detected_events import DetectedEvent
+from limpet.contracts.drift import DriftEvent, MonitorsHealth
 from limpet.contracts.savings import Saver, Saving
 from limpet.contracts.trust import TrustReport
 from limpet.contracts.uncertainty import UncertaintyHealth
@@ -56,12 +57,15 @@ class ResultMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     replayed: bool = False
 
 
+EventDetails: TypeAlias = DetectedEvent | DriftEvent
+
+
 class EventMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A change of state, on ``event/<pipeline>``; ``pipeline`` is empty for one of the whole device.
 
     ``clock`` is as in results. ``offset_s`` comes with ``clock_set``: by how many seconds the wall clock was set.
     ``details`` comes with ``object``, ``zone`` and ``line``, which a pipeline finds in pictures. ``time`` is then
-    that of the picture.
+    that of the picture. It comes with ``drift``, too.
     """
 
     device: str
@@ -71,7 +75,7 @@ class EventMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     pipeline: str = ""
     reason: str = ""
     offset_s: float | None = None
-    details: DetectedEvent | None = None
+    details: EventDetails | None = None
     clock: Mark | None = None
     replayed: bool = False
 
@@ -122,6 +126,8 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     many. ``snapshots`` is null if none was taken. ``savings`` has what a gate, a cache, a cascade and early exit
     saved, each by its name. It is null if the pipeline has none of them. ``uncertainty`` is null if no result can
     abstain.
+    many. ``snapshots`` is null if none was taken. ``monitors`` is null if the model has no reference, or they are
+    switched off.
     """
 
     device: str
@@ -146,6 +152,7 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     snapshots: SnapshotFigures | None = None
     savings: dict[Saver, Saving] | None = None
     uncertainty: UncertaintyHealth | None = None
+    monitors: MonitorsHealth | None = None
     latency_us: dict[str, StageLatency]
 
 

@@ -28,7 +28,9 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Observed(msgspec.Struct):
-    """A block of n windows, oldest first, without a gap inside. The arrays are valid until the call returns.
+    """A block of n windows, oldest first. The arrays are valid until the call returns.
+
+    There is no gap inside, but of a camera: there, frames may be missing anywhere.
 
     ``features`` ``(n, features)``: see ``limpet.inference.window_features``; their order is the reference's.
     ``scores`` ``(n,)``: NaN where there is none. ``classes`` ``(n,)``: int32, -1 where the model abstained.

@@ -126,6 +126,7 @@ class Batches:
         invoked = monotonic_ns()
         errors = self._decode(windows, outputs, inputs)
         decoded = monotonic_ns()
+        graph.busy_ns += decoded - started
         stages = transformed - started, invoked - transformed, decoded - invoked
         record = graph.latency.record
         for window in windows:

@@ -123,7 +123,9 @@ class Gathering:
         label = label_of(result.output)
         self._classes[place] = -1 if label is None else self._indices.get(label, -1)
         if self.embeds:
-            self._outputs[place] = window.outputs[0].reshape(-1)[: self.embeds]
+            outputs = window.outputs[0].reshape(-1)[: self.embeds]
+            # The light model of a cascade may have another output.
+            self._outputs[place] = outputs if len(outputs) == self.embeds else np.nan
         self._times[place] = window.taken_ns
         self._count = place + 1
         if self._count - self._done == self._room:

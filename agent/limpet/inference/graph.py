@@ -61,6 +61,8 @@ class Graph:
         """
         self.plan = plan
         self.latency = Latency()
+        self.busy_ns = 0
+        """What all windows took since it was opened, without waiting."""
         self.captures: deque[Captured] = deque()
         self.byte_values: FloatArray | None = None
         self.missed = False  # Whether a window since the last reset did not reach the decoder: that is a gap, too.
@@ -179,6 +181,7 @@ class Graph:
             window.values = outputs[0] if outputs else values
             window = decode(window)
             decoded = monotonic_ns()
+            self.busy_ns += decoded - started
             record(started - window.monotonic_ns, transformed - started, invoked - transformed, decoded - invoked)
             return result(window, decoded), window
 

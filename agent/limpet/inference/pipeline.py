@@ -177,8 +177,8 @@ class Pipeline:
             self._batches.observed = True
 
     def stop_observing(self, observer: Observer) -> None:
-        """Show windows to ``observer`` no more. Call it between windows."""
-        self._observers.remove(observer)
+        """Show windows to ``observer`` no more. It may call this itself."""
+        self._observers = [one for one in self._observers if one != observer]
         if self._batches is not None:
             self._batches.observed = bool(self._observers)
 
@@ -398,6 +398,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Free the model."""
+        self._observers = []  # They may refer to this pipeline, and workers collect no reference cycles.
         self._stack.close()
 
     def __enter__(self) -> Self:

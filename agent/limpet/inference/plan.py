@@ -53,6 +53,17 @@ class SavingsPlan(msgspec.Struct, frozen=True, kw_only=True):
     weight: float = 1.0
 
 
+class MonitorPlan(msgspec.Struct, frozen=True):
+    """Monitors of a pipeline. ``chosen``: those that have options; the reference says which others there are.
+
+    ``share``: of the pipeline's time. ``off``: kinds that do not run.
+    """
+
+    share: float
+    off: tuple[str, ...] = ()
+    chosen: tuple[Configured, ...] = ()
+
+
 class PipelinePlan(msgspec.Struct, frozen=True):
     """All that ``Pipeline`` needs to open.
 
@@ -62,6 +73,7 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     ``warnings``: what is allowed and most likely not meant, a sentence each. ``learned``: where a
     model that learns keeps what it learns, and a decoder what is enrolled. ``identity``: SHA-256 of the model.
     ``savings``: what saves runs of the model, see ``limpet.inference.savings_plan``.
+    ``monitors``: ``None`` if they are off, or the bundle has no reference.
     """
 
     name: str
@@ -85,6 +97,7 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     learned: Path | None = None
     identity: str = ""
     savings: SavingsPlan | None = None
+    monitors: MonitorPlan | None = None
 
     @property
     def resamples(self) -> bool:

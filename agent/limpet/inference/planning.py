@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet import plugins
+from limpet.contracts.assignment import MonitorOptions
 from limpet.contracts.data import SampleSpec
 from limpet.contracts.fields import WindowSpec
 from limpet.device import directories
@@ -19,7 +20,7 @@ from limpet.inference.delegates import resolve_delegates
 from limpet.inference.input_fit import channels_of_inputs, check_input, narrow_samples
 from limpet.inference.inputs import describe, plan_inputs, plan_state, refuse_unnamed
 from limpet.inference.picture_fit import picture_transforms
-from limpet.inference.plan import PipelinePlan, SourcePlan
+from limpet.inference.plan import MonitorPlan, PipelinePlan, SourcePlan
 from limpet.inference.plan_warnings import warnings
 from limpet.inference.postprocess_fit import misfits
 from limpet.inference.resolving import Configured, Resolver
@@ -28,7 +29,7 @@ from limpet.inference.window import refuse_oversize, windows_of
 from limpet.models import bundle as bundles
 from limpet.models.requirements import delegate_problem
 from limpet.untrusted import reading
-from limpet.wording import below, bug
+from limpet.wording import below, bug, suggest
 
 if TYPE_CHECKING:
     from limpet.contracts.assignment import Assignment, PipelineAssignment, PipelineOptions
@@ -81,6 +82,7 @@ def problems_of_options(assignment: Assignment, name: str, wanted: PipelineOptio
         resolve.table("decoders", wanted.decoder, f"{where}.decoder")
     resolve.all("postprocess", wanted.postprocess or [], f"{where}.postprocess")
     resolve_delegates(assignment, wanted, where, resolve.problems)
+    _monitors(wanted.monitors, resolve, f"{where}.monitors")
     return resolve.problems
 
 
@@ -142,6 +144,7 @@ def _plan(
         warnings=tuple(warnings(wanted, manifest, state)),
         learned=directories.learned(assignment.folders.state, pipeline.name),
         identity=pipeline.model.sha256,
+        monitors=chosen.monitors if bundle.reference else None,
     )
 
 
@@ -153,6 +156,7 @@ class _Plugins(NamedTuple):
     decoder: Configured
     postprocess: tuple[Configured, ...]
     delegates: tuple[Choice, ...]
+    monitors: MonitorPlan | None
 
 
 def _plugins(
@@ -188,11 +192,31 @@ def _plugins(
             misfits(decoder, postprocess, f"{where}.postprocess" if own else "postprocess")
         )
     delegates = resolve_delegates(assignment, wanted, where, written.problems)
+    monitors = _monitors(wanted.monitors, written, f"{where}.monitors")
     if written.problems:
         raise ConfigError(written.problems)
     if runtime is None or decoder is None or bundled.problems:
         raise ModelError(f"{manifest.name}: its manifest: {'; '.join(bundled.problems)}")
-    return _Plugins(transforms, runtime, decoder, postprocess, delegates)
+    return _Plugins(transforms, runtime, decoder, postprocess, delegates, monitors)
+
+
+def _monitors(wanted: bool | MonitorOptions, resolve: Resolver, where: str) -> MonitorPlan | None:  # noqa: FBT001 - a key of the configuration
+    """Resolve how monitors run; ``None`` if they are off. What is wrong is added to the resolver's problems."""
+    if wanted is False:
+        return None
+    options = MonitorOptions() if wanted is True else wanted
+    if options.off:
+        known = plugins.names("monitors")
+        resolve.problems.extend(
+            f"{where}.off: {kind!r} is not one of the monitors{suggest(kind, known)}"
+            for kind in options.off
+            if kind not in known
+        )
+    found = [
+        resolve.plugin("monitors", kind, table, f"{where}.options.{kind}")
+        for kind, table in options.options.items()
+    ]
+    return MonitorPlan(options.share, tuple(options.off), tuple(one for one in found if one))
 
 
 def _window(pipeline: PipelineAssignment, manifest: Manifest, spec: SampleSpec) -> WindowSpec:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from limpet.contracts.fields import NAME_PATTERN, NAME_RULE
 from limpet.contracts.reference import FORMAT, LARGEST_REFERENCE, MOST_DIMENSIONS, Reference
 from limpet.errors import DeployError, LimpetError
 from limpet.untrusted import read_file, reading
@@ -48,6 +50,8 @@ def _problems(reference: Reference) -> Iterator[str]:
         yield "two of its features have the same name"
     for one in (*reference.features, *([reference.score] if reference.score else [])):
         yield from _problems_of_feature(one)
+    if strange := [kind for kind in reference.thresholds if re.match(NAME_PATTERN, kind) is None]:
+        yield f"it has thresholds of a monitor {strange[0][:40]!r}; such names have {NAME_RULE}"
     if reference.embedding is not None:
         yield from _problems_of_embedding(reference.embedding)
     if reference.classes is not None:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from limpet.contracts.messages import EventMessage
 from limpet.device import clock
 from limpet.supervision.health import now
+from limpet.supervision.monitor_accounts import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from limpet.contracts.messages import Origin
+    from limpet.contracts.drift import DriftEvent
+    from limpet.contracts.messages import EventDetails, Origin
     from limpet.wire.records import EventDetected
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ BAD = frozenset(
         "audit_gap",
         "root_refused",
         "api_failed",
+        "drift",
         *("update_failed", "update_refused", "update_rolled_back", "update_waits"),
     }
 )
@@ -48,9 +51,16 @@ class Events:
         self._append = append
         self._clock = clock.ClockWatch()
 
-    def report(self, event: str, pipeline: str, reason: str, offset_s: float | None = None) -> None:
+    def report(
+        self,
+        event: str,
+        pipeline: str,
+        reason: str,
+        offset_s: float | None = None,
+        details: EventDetails | None = None,
+    ) -> None:
         """Report an event. ``pipeline`` is empty for one of the whole device."""
-        level = logging.WARNING if event in BAD else logging.INFO
+        level = logging.WARNING if event in BAD and not _is_over(details) else logging.INFO
         fields = {"limpet_pipeline": pipeline, "limpet_event": event}
         log.log(level, "%s: %s%s", pipeline or "device", event, f": {reason}" if reason else "", extra=fields)
         time = now()
@@ -63,9 +73,14 @@ class Events:
                 pipeline=pipeline,
                 reason=reason,
                 offset_s=offset_s,
+                details=details,
                 clock=clock.mark(time),
             )
         )
+
+    def report_drift(self, pipeline: str, event: DriftEvent) -> None:
+        """Report that an alarm of a monitor begins or ends."""
+        self.report("drift", pipeline, sentence(event), details=event)
 
     def report_detected(self, record: EventDetected) -> None:
         """Report an event that a stage detected. Such events come often, so only a debug log has them."""
@@ -89,3 +104,7 @@ class Events:
         """Report if the wall clock was set since the last call."""
         if (step := self._clock.step()) is not None:
             self.report("clock_set", "", f"the wall clock was set by {step:+.3f} s", offset_s=step)
+
+
+def _is_over(details: EventDetails | None) -> bool:
+    return details is not None and details.type == "end"

@@ -78,6 +78,7 @@ class HealthReader:
             snapshots=_snapshots(account),
             savings=_savings(account),
             uncertainty=_uncertainty(account.uncertainty),
+            monitors=account.monitors.health,
             latency_us={stage: _summary(buckets) for stage, buckets in latency.items()},
         )
 

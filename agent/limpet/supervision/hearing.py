@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from limpet.supervision.health import now
 from limpet.supervision.shadows import failure as shadow_failure
 from limpet.updates.answers import Pairs
 from limpet.wire.records import (
@@ -22,6 +23,7 @@ from limpet.wire.records import (
 )
 
 if TYPE_CHECKING:
+    from limpet.contracts.drift import MonitorFigures
     from limpet.supervision.commands import Commands
     from limpet.supervision.local_api import LocalApi
     from limpet.supervision.pipeline_reports import Outputs
@@ -102,6 +104,9 @@ class Hearing:
 
     def _count(self, cell: str, record: Heartbeat) -> None:
         self._ledger.add(cell, record, monotonic())
+        for pipeline, figures in record.pipelines.items():
+            if not self._ledger.has_moved(cell, pipeline):
+                self._hear_of_monitors(pipeline, figures.monitors)
         if self._comparisons.at_work:
             for pipeline, figures in record.pipelines.items():
                 self._comparisons.take_errors(pipeline, figures.errors)
@@ -109,6 +114,16 @@ class Hearing:
             self._watch_latencies(record)
         if cell in self._planner.plan.cells:
             self._showing.show_inputs(cell, record)
+
+    def _hear_of_monitors(self, pipeline: str, figures: MonitorFigures | None) -> None:
+        """Report alarms that begin or end, and the pipeline's health with them."""
+        account = self._ledger.account(pipeline)
+        model = account.last.model, account.last.version
+        events = account.monitors.take(figures, model, now(), monotonic())
+        for event in events:
+            self._events.report_drift(pipeline, event)
+        if events:
+            self._planner.report_health(pipeline)
 
     def _watch_latencies(self, record: Heartbeat) -> None:
         """Have the backup models of pipelines take over whose main ones are too slow."""

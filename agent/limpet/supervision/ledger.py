@@ -22,6 +22,7 @@ from limpet.contracts.uncertainty import Uncertainties
 from limpet.device import clock
 from limpet.errors import UnreadableError
 from limpet.histogram import merge
+from limpet.supervision.monitor_accounts import MonitorAccount
 from limpet.supervision.traffic import LEAVING
 from limpet.wire.border import folded
 from limpet.wire.records import SnapshotStep, TimedStep, Transition
@@ -79,6 +80,7 @@ class Account(msgspec.Struct):
     savings: dict[Saver, SavingCounts] = msgspec.field(default_factory=dict)
     """What each of them saved."""
     uncertainty: Uncertainties = msgspec.field(default_factory=Uncertainties)
+    monitors: MonitorAccount = msgspec.field(default_factory=MonitorAccount)
     snapshot_limit: Bucket = msgspec.field(default_factory=lambda: Bucket(SNAPSHOTS_PER_SECOND, SNAPSHOTS_AT_ONCE))
 
     def add(self, figures: Figures, dropped: Mapping[str, int]) -> None:

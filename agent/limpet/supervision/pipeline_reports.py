@@ -53,6 +53,12 @@ class PipelineReports:
         for account in self._outputs.ledger.current:
             self._outputs.bus.append(self._health.pipeline(account, now()))
 
+    def publish_health_of(self, pipeline: str) -> None:
+        """Publish the health of one pipeline."""
+        account = self._outputs.ledger.account(pipeline)
+        if not account.removed:
+            self._outputs.bus.append(self._health.pipeline(account, now()))
+
     def publish_model(self, pipeline: str) -> None:
         """Publish which model a pipeline runs, and how far its update is."""
         self._outputs.bus.append(self.model(pipeline))

@@ -119,6 +119,10 @@ class Planner:
         if self._reports.move(to, wanted.model if wanted else None):
             self._updates.moved(to, self._fleet.identity(to))
 
+    def report_health(self, pipeline: str) -> None:
+        """Publish the health of a pipeline now."""
+        self._reports.publish_health_of(pipeline)
+
     def hear_move(self, to: Transition, *, on_trial: bool) -> None:
         """Decide what a new state of a pipeline means for its models. A model on trial is rolled back instead."""
         if self.plan.hear(to):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limpet.contracts.drift import DriftEvent
 from limpet.watch import words
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def losses(watched: Watched) -> str:
 def event_line(event: EventMessage) -> str:
     """Return an event in one line."""
     about = f"{words.cleaned(event.pipeline)}: " if event.pipeline else ""
-    text = event.reason or (words.detected_event(event.details) if event.details else "")
+    details = event.details
+    detected = words.detected_event(details) if details and not isinstance(details, DriftEvent) else ""
+    text = event.reason or detected
     reason = f": {words.cleaned(text)}" if text else ""
     return f"{about}{words.cleaned(event.event)}{reason}"
 

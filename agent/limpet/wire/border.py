@@ -57,6 +57,7 @@ from limpet.wire.records import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from limpet.contracts.drift import MonitorFigures
     from limpet.contracts.explanation import Explanation
     from limpet.contracts.messages import Placed
     from limpet.updates.answers import Answer
@@ -127,7 +128,7 @@ def check(record: FromWorker, own: Collection[str], questions: Mapping[int, Ques
     if isinstance(record, RawResults):
         _check_results(record.items)
     elif isinstance(record, Heartbeat):
-        _refuse_unprintable(*record.dropped, *(record.inputs.channels if record.inputs else ()))
+        _check_heartbeat(record)
     elif isinstance(record, Transition):
         _check_transition(record)
     elif isinstance(record, Snapshot):
@@ -138,6 +139,13 @@ def check(record: FromWorker, own: Collection[str], questions: Mapping[int, Ques
         _check_pairs(record)
     elif isinstance(record, Notice | SwapReport | EventDetected | ShadowFailed):
         _refuse_unprintable(*_texts(record))
+
+
+def _check_heartbeat(record: Heartbeat) -> None:
+    _refuse_unprintable(*record.dropped, *(record.inputs.channels if record.inputs else ()))
+    for figures in record.pipelines.values():
+        if figures.monitors is not None:
+            check_monitors(figures.monitors)
 
 
 def _texts(record: Notice | SwapReport | EventDetected | ShadowFailed) -> Sequence[str]:
@@ -290,6 +298,21 @@ def check_placed(placed: Placed) -> None:
     if not all(0 <= count < 1 << 32 for count in placed.left.values()):
         raise UnreadableError("it sent a number of ops that is out of range")
     _refuse_long(placed.device, *placed.left, *placed.sandbox)
+
+
+def check_monitors(figures: MonitorFigures) -> None:
+    """Check what monitors saw. Raise ``UnreadableError``."""
+    _refuse_unprintable(figures.problem, *figures.monitors, *figures.sketches)
+    numbers: list[float] = []
+    for state in figures.monitors.values():
+        _refuse_unprintable(state.problem)
+        numbers.append(state.level)
+        if (alarm := state.alarm) is not None:
+            _refuse_unprintable(alarm.reason, *(moved.name for moved in alarm.moved))
+            numbers += (alarm.since_s, alarm.p_value)
+            numbers += (number for moved in alarm.moved for number in (moved.before, moved.now))
+    if not all(map(math.isfinite, numbers)):
+        raise UnreadableError("it sent a number of a monitor that is not finite")
 
 
 def _refuse_long(*names: str) -> None:

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from limpet.contracts.assignment import Assignment
 from limpet.contracts.detected_events import DetectedEvent
+from limpet.contracts.drift import MonitorFigures
 from limpet.contracts.explanation import Question
 from limpet.contracts.messages import MOST_IN_FORCE, Placed, State
 from limpet.contracts.savings import Saver, SavingCounts
@@ -116,6 +117,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
     were compared with the range of the model's quantized input, and ``clipped`` those that exceeded it.
     ``latency`` has a sparse histogram for each stage, see ``limpet.histogram``. ``snapshots`` is empty if there
     are none, and so is ``savings``. ``uncertainty`` is ``None`` if no result was made that can abstain.
+    are none. ``monitors`` is ``None`` if there are none.
     """
 
     errors: NonNegative = 0
@@ -126,6 +128,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
     snapshots: dict[SnapshotStep, NonNegative] = {}
     savings: dict[Saver, SavingCounts] = {}
     uncertainty: Uncertainties | None = None
+    monitors: MonitorFigures | None = None
 
 
 class Inputs(msgspec.Struct):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 from dataclasses import dataclass
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from limpet.errors import LimpetError, ModelError, UnreadableError
@@ -169,6 +170,8 @@ class Pipelines:
             if running.trial is None:
                 running.pipeline.idle()
                 self._reports.report_events(running)
+                if running.monitoring is not None:
+                    running.monitoring.tend(monotonic_ns())
         if self._shadows:
             self._shadows.poll()
 

@@ -205,6 +205,10 @@ class Reports:
         for news in running.economy.see(figures.savings):
             self.notice(running.name, "warning", news)
         figures.uncertainty = pipeline.certainty.take()
+        if (monitoring := running.monitoring) is not None:
+            figures.monitors = monitoring.figures()
+            for news in monitoring.notices():
+                self.notice(running.name, "warning", news)
         if news := clipping.news():
             self.notice(running.name, "clipped", news)
         if news := pipeline.forms.news():

@@ -13,6 +13,7 @@ from limpet.contracts.data import Samples
 from limpet.contracts.fields import WindowSpec
 from limpet.errors import ModelError
 from limpet.inference.economy import Economy
+from limpet.inference.monitoring import Monitoring, watch
 from limpet.inference.pipeline import Pipeline
 from limpet.untrusted import reading
 from limpet.wire.records import SnapshotStep
@@ -67,11 +68,13 @@ class RunningPipeline(msgspec.Struct):
     """Whether what is to save runs of its model does."""
     progress: Progress = msgspec.field(default_factory=lambda: Progress(WindowSpec(size=1), 1))
     """Whether its samples complete windows."""
+    monitoring: Monitoring | None = None
 
     def __post_init__(self) -> None:
         plan = self.pipeline.plan
         rounds = plan.savings.early_exit.windows if plan.savings and plan.savings.early_exit else 1
         self.progress = Progress(plan.window, plan.every * rounds)
+        self.monitoring = watch(self.pipeline)
 
     @property
     def name(self) -> str:
@@ -168,6 +171,8 @@ class RunningPipeline(msgspec.Struct):
         self.results += old.results
         self.failures += old.failures
         self.pipeline.adopt_captures(old.pipeline)
+        if self.monitoring is not None and old.monitoring is not None:
+            self.monitoring.adopt(old.monitoring)
         return old
 
     def end_reason(self) -> str:

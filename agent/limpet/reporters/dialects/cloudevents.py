@@ -13,14 +13,14 @@ import msgspec
 
 from limpet.contracts.detected_events import KeywordEvent, ObjectEvent, ZoneEvent
 from limpet.contracts.dialect import Publish, Sessionless, clear
+from limpet.contracts.drift import DriftEvent
 from limpet.contracts.messages import DeviceHealth, EventMessage, Message, PipelineHealth, ResultMessage
 from limpet.delivery.mqtt.topics import retained, subtopic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.contracts.detected_events import DetectedEvent
-    from limpet.contracts.messages import ModelReported, Origin
+    from limpet.contracts.messages import EventDetails, ModelReported, Origin
 
 __all__ = ["CloudEvents", "Config", "open"]
 
@@ -102,10 +102,12 @@ def _id(message: Message, time: str) -> str:
     return f"{message.device}/{subtopic(message)}/{time}"
 
 
-def _about(details: DetectedEvent | None) -> str:
-    """Return what distinguishes the events of one picture."""
+def _about(details: EventDetails | None) -> str:
+    """Return what distinguishes the events of one moment."""
     if details is None:
         return ""
+    if isinstance(details, DriftEvent):
+        return f"/{details.type}/{quote(details.monitor)}"
     if isinstance(details, KeywordEvent):
         return f"/{quote(details.label)}"
     about = f"/{details.type}/{details.id}"

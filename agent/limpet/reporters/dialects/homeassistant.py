@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from limpet.bucket import Bucket
 from limpet.contracts.dialect import Publish, clear
+from limpet.contracts.drift import DriftEvent
 from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth
 from limpet.reporters.dialects import _discovery, _fields, _scene, _updates
 
@@ -156,7 +157,7 @@ class HomeAssistant:
 
     def event(self, event: EventMessage) -> list[Publish]:
         """Return the event as the device's last one. One with details has its own entity, and is not sent late."""
-        if event.details is not None:
+        if event.details is not None and not isinstance(event.details, DriftEvent):
             late = event.replayed or event.pipeline in self._removed
             return [] if late else self._detected_event(event, event.details)
         topic = f"{self._root}/event"
