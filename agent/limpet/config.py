@@ -39,6 +39,7 @@ CommandName = Literal[
     "log_level",
     "threshold",
     "capture",
+    "keep",
     "snapshot",
     "enrol",
     "forget",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from limpet.captures import arrays, form, sealing
 from limpet.contracts.captures import WindowForm
@@ -70,27 +71,25 @@ def test_a_body_that_is_not_what_the_header_says_is_refused(body: bytes) -> None
 
 def test_only_the_private_key_opens_an_encrypted_capture_and_only_with_its_own_header() -> None:
     private, public = sealing.make_keys()
-    theirs = sealing.PublicKey(public, "public.pem")
-    mine = sealing.PrivateKey(private, "private.pem")
+    theirs, mine = sealing.PublicKey(public), sealing.PrivateKey(private, "private.pem")
     one = capture(encrypted_for=theirs.id)
-    header = form.header_of(one)
     clear = form.body_of(b"{}", [VALUES.tobytes()])
-    found = form.unpack(form.pack(header, theirs.encrypt(clear, header)), "it")
+    bound = sealing.bound_to(one.pipeline, one.sample, one.model, one.version, one.window)
+    found = form.unpack(form.pack(form.header_of(one), theirs.encrypt(clear, bound)), "it")
     assert mine.id == theirs.id
     assert clear not in found.body
-    assert mine.decrypt(found.body, found.header, "it") == clear
+    assert mine.decrypt(found, "it") == clear
     other = sealing.PrivateKey(sealing.make_keys()[0], "other.pem")
-    with pytest.raises(UnreadableError, match="another key"):
-        other.decrypt(found.body, found.header, "it")
+    with pytest.raises(UnreadableError, match=f"for the key {theirs.id}, not {other.id}"):
+        other.decrypt(found, "it")
     with pytest.raises(UnreadableError, match="changed"):
-        mine.decrypt(found.body, found.header.replace(b"idle", b"walk"), "it")
-    with pytest.raises(UnreadableError):
-        mine.decrypt(found.body[:20], found.header, "it")
+        mine.decrypt(replace(found, capture=replace(one, sample=1)), "it")
+    with pytest.raises(UnreadableError, match="it"):
+        mine.decrypt(replace(found, body=found.body[:20]), "it")
 
 
 def test_a_file_without_a_key_is_refused_by_name() -> None:
-    private, public = sealing.make_keys()
+    with pytest.raises(UnreadableError, match="public key"):
+        sealing.PublicKey("AAAA")
     with pytest.raises(UnreadableError, match=r"key\.pem"):
-        sealing.PublicKey(private, "key.pem")
-    with pytest.raises(UnreadableError, match=r"key\.pem"):
-        sealing.PrivateKey(public, "key.pem")
+        sealing.PrivateKey(b"no key", "key.pem")

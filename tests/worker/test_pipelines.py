@@ -20,6 +20,7 @@ from limpet.wire.records import Assign, ToWorker
 from limpet.worker.explanations import Explanations
 from limpet.worker.inference_requests import InferenceRequests
 from limpet.worker.intake import Intake
+from limpet.worker.keeping import Keeping
 from limpet.worker.pipelines import Pipelines
 from limpet.worker.reports import Reports
 from limpet.worker.result_sender import ResultSender
@@ -64,6 +65,7 @@ class Worker:
             explanations=Explanations(self._channel.send),
             served=ServedModels(intake.mailbox),
             snapshots=Snapshots(self._channel.send),
+            keeping=Keeping(self._channel.send, self._channel.send),
         )
         self._revision = 0
         self._fed = 0

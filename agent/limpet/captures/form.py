@@ -23,6 +23,8 @@ from limpet.untrusted import open_file, read_file, reading
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from limpet.contracts.captures import WindowForm
+
 MAGIC = b"LIMPCAP1"
 LARGEST_HEADER = 1 << 18
 LARGEST_BODY = LARGEST_WINDOW + (1 << 10)
@@ -106,9 +108,8 @@ def contents(capture: Capture, body: bytes, where: str) -> Contents:
     return Contents(output, parts)
 
 
-def check_window(capture: Capture, where: str) -> None:
+def check_window(window: WindowForm, where: str) -> None:
     """See that the sizes of a window fit its shape. ``UnreadableError``."""
-    window = capture.window
     if window.encoding == "raw":
         expected = math.prod(window.shape) * _ITEM.get(window.dtype, 4)
         if window.parts != [expected]:
@@ -141,5 +142,5 @@ def _sizes(start: bytes, size: int, where: str) -> tuple[int, int]:
 def _decode(data: bytes, where: str) -> Capture:
     with reading(where):
         capture = msgspec.json.decode(data, type=Capture)
-    check_window(capture, where)
+    check_window(capture.window, where)
     return capture

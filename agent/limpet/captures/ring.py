@@ -172,6 +172,7 @@ class Ring:
         self._clean()
         self._last = max(self._held, default=0)
         self.shrink()
+        self._changed = self._folder.stat().st_mtime_ns
 
     def _clean(self) -> None:
         """Read what is there. Delete what is no whole capture, and what belongs to none."""
@@ -192,8 +193,13 @@ class Ring:
         """Bytes of all captures."""
         return sum(one.size for one in self._held.values())
 
+    def changed(self) -> bool:
+        """Whether someone else changed the folder since this process did: a person labels or deletes captures."""
+        return self._folder.stat().st_mtime_ns != self._changed
+
     def refresh(self) -> None:
-        """Look again: a person may have labelled captures, or deleted some."""
+        """Look again at what is there."""
+        self._changed = self._folder.stat().st_mtime_ns
         self._held = {one.capture.number: one for one in entries(self._root, self._pipeline)}
 
     def next_number(self) -> int:
@@ -228,6 +234,7 @@ class Ring:
             temporary.unlink(missing_ok=True)
             raise
         self._held[capture.number] = Entry(path, capture, len(data))
+        self._changed = self._folder.stat().st_mtime_ns
         return True
 
     def shrink(self, most: int | None = None) -> None:

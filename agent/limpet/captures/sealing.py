@@ -1,13 +1,17 @@
 """Encryption of captures for a key whose other half is not on the device.
 
-The body of each capture is encrypted for an X25519 public key: an ephemeral key pair, HKDF-SHA256, and AES-256-GCM
-with the header as associated data. An encrypted body is: the ephemeral public key (32 bytes), then ciphertext and
-tag. Each body has its own key, so the nonce is always zero. It needs the package cryptography.
+Each body is encrypted for an X25519 public key. A new key pair for each, HKDF-SHA256 and AES-256-GCM do that.
+Parts of the header are associated data. The worker does it, so nothing in clear leaves its process. An encrypted
+body is the new public key in 32 bytes, then ciphertext and tag. A key is used once, so the nonce is always zero.
+This needs the package cryptography.
 """
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from limpet.errors import LimpetError, UnreadableError
 from limpet.sha256 import sha256
@@ -15,6 +19,9 @@ from limpet.untrusted import read_linked_file, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from limpet.captures.form import CaptureFile
+    from limpet.contracts.captures import WindowForm
 
 LARGEST_KEY = 1 << 14
 _PUBLIC = 32
@@ -26,26 +33,21 @@ _INSTALL = "encrypted captures need cryptography. Run: pip install 'limpet[updat
 class PublicKey:
     """A public key that captures are encrypted for. ``id``: 16 hexadecimal digits that name it."""
 
-    def __init__(self, data: bytes, where: str) -> None:
-        """Take the bytes of a PEM file. ``UnreadableError`` if it holds no X25519 public key."""
+    def __init__(self, text: str) -> None:
+        """Take it as base64 of 32 bytes, as ``limpet captures key`` prints it. ``UnreadableError``."""
         x25519, _ = _cryptography()
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-        with reading(where):
-            key = load_pem_public_key(data)
-        if not isinstance(key, x25519.X25519PublicKey):
-            raise UnreadableError(f"{where}: holds no X25519 public key. To make one, run: limpet captures key")
-        self._key = key
-        self._raw = key.public_bytes_raw()
+        with reading("the public key"):
+            self._raw = base64.b64decode(text, validate=True)
+            self._key = x25519.X25519PublicKey.from_public_bytes(self._raw)
         self.id = key_id(self._raw)
 
-    def encrypt(self, body: bytes, header: bytes) -> bytes:
-        """Return the encrypted form of a body. ``header``: that of its capture file."""
+    def encrypt(self, body: bytes, bound: bytes) -> bytes:
+        """Return the encrypted form of a body. ``bound``: what only the right capture has, see ``bound_to``."""
         x25519, aead = _cryptography()
         own = x25519.X25519PrivateKey.generate()
         ephemeral = own.public_key().public_bytes_raw()
         key = _derive(own.exchange(self._key), ephemeral, self._raw)
-        return bytes(ephemeral + aead.AESGCM(key).encrypt(_NONCE, body, header))
+        return bytes(ephemeral + aead.AESGCM(key).encrypt(_NONCE, body, bound))
 
 
 class PrivateKey:
@@ -64,26 +66,32 @@ class PrivateKey:
         self._raw = key.public_key().public_bytes_raw()
         self.id = key_id(self._raw)
 
-    def decrypt(self, body: bytes, header: bytes, where: str) -> bytes:
-        """Return a body in clear. ``UnreadableError`` if it was changed, or is for another key."""
+    def decrypt(self, one: CaptureFile, where: str) -> bytes:
+        """Return the body of a capture in clear. ``UnreadableError`` if it was changed, or is for another key."""
         from cryptography.exceptions import InvalidTag
 
         x25519, aead = _cryptography()
-        ephemeral = body[:_PUBLIC]
+        if one.capture.encrypted_for != self.id:
+            raise UnreadableError(
+                f"{where}: it is encrypted for the key {one.capture.encrypted_for}, not {self.id}"
+            )
+        ephemeral = one.body[:_PUBLIC]
+        capture = one.capture
+        bound = bound_to(capture.pipeline, capture.sample, capture.model, capture.version, capture.window)
         try:
             with reading(where):
                 shared = self._key.exchange(x25519.X25519PublicKey.from_public_bytes(ephemeral))
-                clear = aead.AESGCM(_derive(shared, ephemeral, self._raw)).decrypt(_NONCE, body[_PUBLIC:], header)
+                key = _derive(shared, ephemeral, self._raw)
+                return bytes(aead.AESGCM(key).decrypt(_NONCE, one.body[_PUBLIC:], bound))
         except UnreadableError as error:
             if isinstance(error.__cause__, InvalidTag):
-                raise UnreadableError(f"{where}: it was changed, or is encrypted for another key") from None
+                raise UnreadableError(f"{where}: it was changed since it was encrypted") from None
             raise
-        return bytes(clear)
 
 
-def read_public_key(path: Path) -> PublicKey:
-    """Read a PEM file with a public key. ``UnreadableError``; ``OSError`` if it may not be read."""
-    return PublicKey(read_linked_file(path, LARGEST_KEY), str(path))
+def bound_to(pipeline: str, sample: int, model: str, version: int, window: WindowForm) -> bytes:
+    """Return the part of a header that encryption authenticates: the worker knows no more of it."""
+    return msgspec.json.encode([pipeline, sample, model, version, window])
 
 
 def read_private_key(path: Path) -> PrivateKey:
@@ -91,15 +99,14 @@ def read_private_key(path: Path) -> PrivateKey:
     return PrivateKey(read_linked_file(path, LARGEST_KEY), str(path))
 
 
-def make_keys() -> tuple[bytes, bytes]:
-    """Return a new private key and its public key, each as PEM."""
+def make_keys() -> tuple[bytes, str]:
+    """Return a new private key as PEM, and its public key as base64."""
     x25519, _ = _cryptography()
     from cryptography.hazmat.primitives import serialization as to
 
     key = x25519.X25519PrivateKey.generate()
     private = key.private_bytes(to.Encoding.PEM, to.PrivateFormat.PKCS8, to.NoEncryption())
-    public = key.public_key().public_bytes(to.Encoding.PEM, to.PublicFormat.SubjectPublicKeyInfo)
-    return private, public
+    return bytes(private), base64.b64encode(key.public_key().public_bytes_raw()).decode()
 
 
 def key_id(raw: bytes) -> str:

@@ -13,6 +13,7 @@ from limpet.audit import file as journal_file
 from limpet.audit.entry import What, Who
 from limpet.audit.journal import Journal
 from limpet.audit.local_user import local_user
+from limpet.captures.ring import CAPTURES
 from limpet.commands._state_directory import state_of
 from limpet.device import boot, directories, state_files
 from limpet.errors import ConfigError, LimpetError
@@ -34,7 +35,7 @@ EXAMPLES = (
     ("limpet reset --learned", "Have models that learn on this device learn again. Delete nothing else."),
 )
 
-_OWN = ("cache", directories.LEARNED, "models", DOWNLOADS, REQUESTS, DEPLOYED, directories.REPORTERS)
+_OWN = ("cache", CAPTURES, directories.LEARNED, "models", DOWNLOADS, REQUESTS, DEPLOYED, directories.REPORTERS)
 """Folders in the state directory that are deleted. Nothing else in it is touched: others may use it too."""
 _FILES = ("lock", "boot.json", "boot.new")
 _FORGOTTEN = ("pipelines.json", "pipelines.new", "pins.json", "pins.new", "models.json", "models.new")

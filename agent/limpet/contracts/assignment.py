@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from limpet.contracts.captures import KeepOptions
 from limpet.contracts.fields import Count, InputValue, Positive, Share, WindowSpec
 from limpet.contracts.savings import CacheOptions, CascadeOptions, EarlyExitOptions, GateOptions
 
@@ -132,6 +133,8 @@ class PipelineOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     early_exit: EarlyExitOptions | None = None
     """Leave out the rest of a round of windows once a class is sure. Default: no window is left out. Example: `{
     windows = 8 }`."""
+    keep: KeepOptions | None = None
+    """Keep windows on the disk, with their results, by these rules. Default: none are kept. Example: `{}`."""
 
 
 class Folders(msgspec.Struct, frozen=True):

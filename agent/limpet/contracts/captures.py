@@ -11,11 +11,15 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from limpet.contracts.fields import NAME_PATTERN
+from limpet.contracts.fields import NAME_PATTERN, Share
+from limpet.contracts.updates import TimeOfDay
 from limpet.device.clock import Mark
 
 Reason: TypeAlias = Literal["command", "event", "disagreement", "drifted", "rare", "unsure", "audit"]
 """Why a window is kept. The first ones are worth most, see ``limpet.captures.rules``."""
+
+Loss: TypeAlias = Literal["hour", "busy", "large", "consent", "failed", "full", "disk"]
+"""Why a window was not kept: see ``CaptureHealth``. A worker counts all but the last two."""
 
 LARGEST_WINDOW = 8 << 20
 """Bytes of a captured window, with the output."""
@@ -38,6 +42,61 @@ Answer: TypeAlias = (
     float | Annotated[str, Meta(max_length=200)] | Annotated[list[_Word], Meta(max_length=MOST_LABELS)] | None
 )
 """A label, a number, all labels that apply, or nothing."""
+
+
+class KeepHours(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """``hours`` of ``keep``: when windows may be kept, in the local time of the device. It may pass midnight."""
+
+    begin: TimeOfDay
+    """Local time from which on. Example: `"08:00"`."""
+    end: TimeOfDay
+    """Local time until which. Example: `"18:00"`."""
+
+
+class KeepOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``keep`` of a pipeline: which windows are kept on the disk as captures, and which never."""
+
+    bytes: Annotated[int, Meta(ge=1 << 16, le=1 << 44)] = 50_000_000
+    """Bytes that the captures of this pipeline may take. If there is no room, captures that are worth less go."""
+    per_hour: Annotated[int, Meta(ge=1, le=100_000)] = 60
+    """Windows kept in an hour, and at once after a quiet hour. Windows that the command `keep` takes do not
+    count."""
+    margin: Share = 0.1
+    """Keep a window if the best two classes are closer than this. `0`: never."""
+    score: Share = 0.0
+    """Keep a window if the score of its result is below this. `0`: never. Example: `0.6`."""
+    set_size: Annotated[int, Meta(ge=0, le=1000)] = 2
+    """Keep a window if its conformal set has so many labels or more, or none. `0`: never."""
+    abstained: bool = True
+    """Whether to keep windows for which the model abstained."""
+    drifted: Annotated[int, Meta(ge=0, le=1000)] = 16
+    """Windows to keep after a monitor raises an alarm. `0`: none."""
+    agreement: Share = 0.5
+    """Keep a window if a shadow agrees with the model by less than this. `0`: never."""
+    rare: Share = 0.01
+    """Keep a window if its label is that of a smaller share of the windows so far. `0`: never."""
+    labels: Annotated[list[str], Meta(max_length=MOST_LABELS)] = []
+    """Labels whose windows are always worth keeping. Example: `["fault"]`."""
+    audit: Annotated[int, Meta(ge=0, le=1 << 31)] = 10_000
+    """Keep one of so many other windows, drawn at random. `0`: none."""
+    events: bool = True
+    """Whether to keep windows in which a stage found an event, such as a keyword or an object that came."""
+    before: Annotated[int, Meta(ge=0, le=64)] = 0
+    """Windows to keep before such an event. A source of pictures cannot have any. Example: `2`."""
+    after: Annotated[int, Meta(ge=0, le=1000)] = 0
+    """Windows to keep after such an event. Example: `2`."""
+    never: Annotated[list[str], Meta(max_length=MOST_LABELS)] = []
+    """Labels whose windows are never kept, for whatever reason. Example: `["person"]`."""
+    hours: KeepHours | None = None
+    """When windows may be kept. Default: at any time. Example: `{ begin = "08:00", end = "18:00" }`."""
+    blur: Literal["none", "found", "all"] = "none"
+    """What is blurred in pictures before they are kept: `found` is what the model found, `all` the whole picture.
+    If the model finds no boxes, `found` blurs all."""
+    quality: Annotated[int, Meta(ge=1, le=100)] = 95
+    """Quality of the JPEG of a picture."""
+    encrypt_for: Annotated[str, Meta(pattern=r"^([A-Za-z0-9+/]{43}=)?\Z")] = ""
+    """Public key that windows and outputs are encrypted for, as `limpet captures key` prints it. Default: they are
+    not encrypted. Example: `"mC0Jd5vYH6mAhJ7kVtQ2f3m9mQX1eXyEJb8cS2o5uHs="`."""
 
 
 class WindowForm(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -124,8 +183,8 @@ class CaptureHealth(msgspec.Struct, kw_only=True):
     """The captures of a pipeline. ``kept`` and ``lost`` count since the supervisor started.
 
     ``count``, ``bytes``: captures on the disk. ``most_bytes``: how many bytes they may take. ``kept`` has captures
-    by reason. ``lost`` has windows that could not be kept, by cause: ``hour`` for the limit of an hour,
-    ``full``, ``large``, ``consent``, ``busy`` and ``disk``. ``full``: all other captures are worth more.
+    by reason. ``lost`` has windows that were not kept, by cause: ``hour`` for the limit of an hour,
+    ``busy``, ``large``, ``consent``, ``failed``, ``full`` and ``disk``. ``full``: all others are worth more.
     ``evicted``: captures that gave way to others. ``damaged``: files that could not be read and were deleted.
     ``labelled``: captures with a truth.
     ``uploaded``: captures that were sent. ``problem``: why captures are not written or not sent.

@@ -18,6 +18,8 @@ MOST_WINDOWS, LARGEST_WINDOWS, LARGEST_OUTPUTS = 256, 1 << 20, 1 << 20
 """Windows in one ``infer``, their bytes, and those of the outputs."""
 MOST_VALUES = LARGEST_WINDOWS // 4 + 64
 """Values in one command, which are much larger in memory than as text."""
+MOST_KEPT = 100
+"""Windows that one ``keep`` takes."""
 LABEL = "label"
 """The command that `limpet record` obeys, in its own process. The daemon leaves it alone."""
 TOO_MANY, BUSY = "too many commands", "busy"
@@ -55,6 +57,13 @@ class CaptureInputs(msgspec.Struct, forbid_unknown_fields=True):
     """Answers with the inputs of a pipeline's model for its next window."""
 
     pipeline: str
+
+
+class Keep(msgspec.Struct, forbid_unknown_fields=True):
+    """Puts the next windows of a pipeline into its ring of captures, and answers then."""
+
+    pipeline: str
+    windows: Annotated[int, Meta(ge=1, le=MOST_KEPT)] = 1
 
 
 class Snapshot(msgspec.Struct, forbid_unknown_fields=True):
@@ -158,6 +167,7 @@ Request: TypeAlias = (
     | LogLevel
     | Threshold
     | CaptureInputs
+    | Keep
     | Snapshot
     | Enrol
     | Forget
@@ -176,6 +186,7 @@ REQUESTS: dict[str, type[Request]] = {
     "log_level": LogLevel,
     "threshold": Threshold,
     "capture": CaptureInputs,
+    "keep": Keep,
     "snapshot": Snapshot,
     "enrol": Enrol,
     "forget": Forget,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from limpet.contracts.captures import CaptureHealth
 from limpet.contracts.detected_events import DetectedEvent
 from limpet.contracts.drift import DriftEvent, MonitorsHealth
 from limpet.contracts.savings import Saver, Saving
@@ -125,8 +126,7 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     null if there is no such input. ``events_left_out`` counts events of objects, zones and lines that were too
     many. ``snapshots`` is null if none was taken. ``savings`` has what a gate, a cache, a cascade and early exit
     saved, each by its name. It is null if the pipeline has none of them. ``uncertainty`` is null if no result can
-    abstain.
-    many. ``snapshots`` is null if none was taken. ``monitors`` is null if the model has no reference, or they are
+    abstain, ``captures`` if no windows are kept. ``monitors`` is null if the model has no reference, or they are
     switched off.
     """
 
@@ -153,6 +153,7 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     savings: dict[Saver, Saving] | None = None
     uncertainty: UncertaintyHealth | None = None
     monitors: MonitorsHealth | None = None
+    captures: CaptureHealth | None = None
     latency_us: dict[str, StageLatency]
 
 
@@ -342,6 +343,12 @@ class FeedbackTaken(msgspec.Struct, kw_only=True, omit_defaults=True):
     known: bool
     reason: str = ""
     right: Right | None = None
+
+
+class KeepTaken(msgspec.Struct, kw_only=True):
+    """How many windows went to the ring of captures, as ``command/keep`` answers it."""
+
+    windows: Annotated[int, Meta(ge=0, le=1 << 20)]
 
 
 class SnapshotTaken(msgspec.Struct, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from limpet.captures.ring import CAPTURES
 from limpet.delivery.outbox.schema import FORMAT
 from limpet.device import directories, state_files
 from limpet.device.system_files import MB
@@ -47,6 +48,8 @@ def _usage(config: Config) -> Iterator[Finding]:
     state, most = config.device.state, config.device.models_bytes
     models = _size(config.models)
     parts = {"reporters": _size(state / directories.REPORTERS), "cache": _size(state / "cache"), "models": models}
+    if captured := _size(state / CAPTURES):
+        parts["captures"] = captured
     what = ", ".join(f"{name} {_mb(size)}" for name, size in parts.items())
     for path in _jsonl_paths(config):
         what += f", {path} {_mb(sum(_size(config.base / f'{path}{end}') for end in ('', '.1')))}"

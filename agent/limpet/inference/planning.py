@@ -33,6 +33,7 @@ from limpet.wording import below, bug, suggest
 
 if TYPE_CHECKING:
     from limpet.contracts.assignment import Assignment, PipelineAssignment, PipelineOptions
+    from limpet.contracts.captures import KeepOptions
     from limpet.contracts.delegate import Choice
     from limpet.contracts.model_facts import ModelFacts
     from limpet.models.manifest import Manifest
@@ -110,6 +111,8 @@ def _plan(
     chosen = _plugins(assignment, pipeline, manifest, spec)
     if wanted.snapshots is not None:
         _refuse_snapshots(pipeline, spec)
+    if wanted.keep is not None:
+        _refuse_keep(wanted.keep, pipeline, spec)
     if problems := chosen.runtime.abilities.check(bundle.model, [choice.name for choice in chosen.delegates]):
         raise ModelError("; ".join(problems))
     named = {word for choice in chosen.delegates for word in (choice.name, choice.kind)}
@@ -235,6 +238,19 @@ def _refuse_snapshots(pipeline: PipelineAssignment, spec: SampleSpec) -> None:
         raise ConfigError([f"{where}: the source {pipeline.sources[0]!r} gives no pictures; remove this key"])
     if find_spec("PIL") is None:
         raise ConfigError([f"{where}: pictures need the extra 'camera': pip install 'limpet[camera]'"])
+
+
+def _refuse_keep(keep: KeepOptions, pipeline: PipelineAssignment, spec: SampleSpec) -> None:
+    """Raise ``ConfigError`` if windows cannot be kept as the options say."""
+    where = f"pipelines.{pipeline.name}.keep"
+    if spec.frames and keep.before:
+        raise ConfigError([f"{where}.before: pictures before an event are not held; remove this key"])
+    if spec.frames and find_spec("PIL") is None:
+        raise ConfigError([f"{where}: pictures need the extra 'camera': pip install 'limpet[camera]'"])
+    if keep.blur != "none" and not spec.frames:
+        raise ConfigError([f"{where}.blur: the source {pipeline.sources[0]!r} gives no pictures; remove this key"])
+    if keep.encrypt_for and find_spec("cryptography") is None:
+        raise ConfigError([f"{where}.encrypt_for: needs cryptography: pip install 'limpet[updates]'"])
 
 
 def read_facts(runtime: Configured, bundle: bundles.Bundle) -> ModelFacts | None:

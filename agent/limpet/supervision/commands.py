@@ -32,6 +32,7 @@ from limpet.contracts.commands import (
     Health,
     Infer,
     Install,
+    Keep,
     LogLevel,
     Ping,
     Promote,
@@ -55,6 +56,7 @@ from limpet.wire.records import (
     EnrolLabel,
     ExplainWindow,
     ForgetLabel,
+    KeepWindows,
     RunWindows,
     SetLogLevel,
     SetThreshold,
@@ -284,7 +286,14 @@ class Commands:
         self,
         command: Received,
         pipeline: str,
-        what: SetThreshold | Capture | TakeSnapshot | EnrolLabel | ForgetLabel | RunWindows | ExplainWindow,
+        what: SetThreshold
+        | Capture
+        | KeepWindows
+        | TakeSnapshot
+        | EnrolLabel
+        | ForgetLabel
+        | RunWindows
+        | ExplainWindow,
         payload: bytes = b"",
     ) -> None:
         self._number += 1
@@ -317,11 +326,13 @@ def _pipeline_of(request: Request) -> str:
 
 
 def _question(
-    request: Threshold | Snapshot | Enrol | Forget | CaptureInputs,
-) -> SetThreshold | TakeSnapshot | EnrolLabel | ForgetLabel | Capture:
+    request: Threshold | Snapshot | Enrol | Forget | CaptureInputs | Keep,
+) -> SetThreshold | TakeSnapshot | EnrolLabel | ForgetLabel | Capture | KeepWindows:
     """Return what a worker does for a command."""
     if isinstance(request, Threshold):
         return SetThreshold(request.pipeline, request.value)
+    if isinstance(request, Keep):
+        return KeepWindows(request.pipeline, request.windows)
     if isinstance(request, Snapshot):
         return TakeSnapshot(request.pipeline)
     if isinstance(request, Enrol):

@@ -37,6 +37,7 @@ BAD = frozenset(
         "root_refused",
         "api_failed",
         "drift",
+        "captures_failed",
         *("update_failed", "update_refused", "update_rolled_back", "update_waits"),
     }
 )

@@ -6,6 +6,8 @@ from datetime import datetime, timezone
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from limpet.accelerators import inventory
 from limpet.contracts.messages import (
     AcceleratorHealth,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from limpet.contracts.captures import CaptureHealth
     from limpet.contracts.messages import Origin
     from limpet.contracts.savings import Saver
     from limpet.contracts.uncertainty import Uncertainties
@@ -79,6 +82,7 @@ class HealthReader:
             savings=_savings(account),
             uncertainty=_uncertainty(account.uncertainty),
             monitors=account.monitors.health,
+            captures=_captures(account),
             latency_us={stage: _summary(buckets) for stage, buckets in latency.items()},
         )
 
@@ -119,6 +123,10 @@ def _uncertainty(counts: Uncertainties) -> UncertaintyHealth | None:
         set_sizes={str(size): count for size, count in sorted(counts.sets.items())},
         mean_set_size=round(total / sets, 3) if sets else None,
     )
+
+
+def _captures(account: Account) -> CaptureHealth | None:
+    return None if account.captures is None else replace(account.captures, lost=dict(account.lost))
 
 
 def _summary(buckets: dict[int, int]) -> StageLatency:

@@ -12,6 +12,7 @@ from limpet.wire.records import (
     EventDetected,
     Heartbeat,
     Incident,
+    KeptFile,
     LeftOut,
     Notice,
     RawResults,
@@ -24,6 +25,7 @@ from limpet.wire.records import (
 
 if TYPE_CHECKING:
     from limpet.contracts.drift import MonitorFigures
+    from limpet.supervision.captures import Captures
     from limpet.supervision.commands import Commands
     from limpet.supervision.local_api import LocalApi
     from limpet.supervision.pipeline_reports import Outputs
@@ -46,6 +48,7 @@ class Hearing:
         showing: Showing,
         commands: Commands,
         api: LocalApi,
+        captures: Captures,
     ) -> None:
         self._ledger = outputs.ledger
         self._events = outputs.events
@@ -57,6 +60,7 @@ class Hearing:
         self._recent = api.recent
         self._pictures = api.pictures
         self._tracing = api.tracing
+        self._captures = captures
 
     def hear(self, cell: str, record: ToSupervisor) -> None:
         """Take a record of a cell's worker, or about it. ``UnreadableError`` if the worker may not say that."""
@@ -71,7 +75,7 @@ class Hearing:
         elif isinstance(record, Pairs | ShadowFailed):
             if not self._ledger.has_moved(cell, record.pipeline):
                 self._hear_of_shadow(record)
-        elif isinstance(record, Snapshot | WindowTimes | EventDetected | LeftOut):
+        elif isinstance(record, Snapshot | KeptFile | WindowTimes | EventDetected | LeftOut):
             self._hear_of_window(cell, record)
         else:
             self._take_answer(record)
@@ -80,10 +84,14 @@ class Hearing:
         if not self._pictures.answered(record):
             self._commands.answered(record)
 
-    def _hear_of_window(self, cell: str, record: Snapshot | WindowTimes | EventDetected | LeftOut) -> None:
+    def _hear_of_window(
+        self, cell: str, record: Snapshot | KeptFile | WindowTimes | EventDetected | LeftOut
+    ) -> None:
         """Take what comes with a result."""
         if isinstance(record, Snapshot):
             self._ledger.accept_snapshot(cell, record, monotonic())
+        elif isinstance(record, KeptFile):
+            self._captures.hear(cell, record)
         elif isinstance(record, WindowTimes):
             self._tracing.expect(record)
         elif isinstance(record, EventDetected):
@@ -101,6 +109,8 @@ class Hearing:
             self._comparisons.take_results(accepted)
         if self._updates.on_trial:
             self._updates.accepted(record)
+        if self._captures.at_work:
+            self._captures.accepted(accepted)
 
     def _count(self, cell: str, record: Heartbeat) -> None:
         self._ledger.add(cell, record, monotonic())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from limpet.bucket import Bucket
+from limpet.contracts.captures import CaptureHealth
 from limpet.contracts.messages import ResultMessage, SnapshotMessage
 from limpet.contracts.savings import Saver, SavingCounts, added
 from limpet.contracts.uncertainty import Uncertainties
@@ -81,6 +82,10 @@ class Account(msgspec.Struct):
     """What each of them saved."""
     uncertainty: Uncertainties = msgspec.field(default_factory=Uncertainties)
     monitors: MonitorAccount = msgspec.field(default_factory=MonitorAccount)
+    captures: CaptureHealth | None = None
+    """What is in its ring of captures, ``None`` if it keeps none."""
+    lost: Counter[str] = msgspec.field(default_factory=Counter)
+    """Windows that were not kept, by cause."""
     snapshot_limit: Bucket = msgspec.field(default_factory=lambda: Bucket(SNAPSHOTS_PER_SECOND, SNAPSHOTS_AT_ONCE))
 
     def add(self, figures: Figures, dropped: Mapping[str, int]) -> None:
@@ -102,6 +107,8 @@ class Account(msgspec.Struct):
             self.savings[saver] = added(self.savings.get(saver, SavingCounts()), counts)
         if figures.uncertainty is not None:
             self._add_uncertainty(figures.uncertainty)
+        for cause, count in figures.lost.items():
+            self.lost[cause] = min(self.lost[cause] + count, LARGEST_COUNT)
         for stage, buckets in figures.latency.items():
             merge(self.latency.setdefault(stage, {}), buckets)
 
@@ -198,7 +205,7 @@ class Ledger:
         ``UnreadableError`` if one is of a pipeline that the cell does not own; then none is accepted.
         """
         for pipeline in {result.pipeline for result in results}:
-            self._check_owner(cell, pipeline, now)
+            self.check_owner(cell, pipeline, now)
         numbered = [self._numbered(result) for result in results]
         self._publish(numbered)
         return numbered
@@ -206,13 +213,13 @@ class Ledger:
     def add(self, cell: str, heartbeat: Heartbeat, now: float) -> None:
         """Count what happened in pipelines of a cell. ``UnreadableError`` if it does not own one."""
         for pipeline in heartbeat.pipelines:
-            self._check_owner(cell, pipeline, now)
+            self.check_owner(cell, pipeline, now)
         for pipeline, figures in heartbeat.pipelines.items():
             self.account(pipeline).add(figures, heartbeat.dropped)
 
     def accept_snapshot(self, cell: str, snapshot: Snapshot, now: float) -> None:
         """Append a snapshot to the bus, unless too many come. ``UnreadableError`` if the cell does not own it."""
-        self._check_owner(cell, snapshot.pipeline, now)
+        self.check_owner(cell, snapshot.pipeline, now)
         account = self.account(snapshot.pipeline)
         if account.removed:
             return
@@ -231,7 +238,8 @@ class Ledger:
             jpeg=snapshot.jpeg,
         )
 
-    def _check_owner(self, cell: str, pipeline: str, now: float) -> None:
+    def check_owner(self, cell: str, pipeline: str, now: float) -> None:
+        """See that a cell may add to the account of a pipeline. ``UnreadableError`` if not."""
         if self._owners.get(pipeline) != cell and self._former.get((cell, pipeline), now) <= now:
             raise UnreadableError(f"it sent results or counts of {pipeline!r}, which is no pipeline of {cell!r}")
 

@@ -23,7 +23,9 @@ def task_of(assignment: Assignment, name: str, shadow: ShadowAssignment) -> Open
     for the shadow is in a separate folder.
     """
     pipeline = assignment.pipelines[name]
-    options = msgspec.structs.replace(pipeline.options, delegates=[CPU.name], require=0.0, every=1, snapshots=None)
+    options = msgspec.structs.replace(
+        pipeline.options, delegates=[CPU.name], require=0.0, every=1, snapshots=None, keep=None
+    )
     alone = msgspec.structs.replace(
         assignment,
         cell=_cell(name),

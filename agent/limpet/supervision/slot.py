@@ -22,6 +22,8 @@ from limpet.wire.records import (
     Dismiss,
     EventDetected,
     Incident,
+    Kept,
+    KeptFile,
     Need,
     NeedShadow,
     Notice,
@@ -181,7 +183,7 @@ class Slot:
         self.traffic.check(record, self.assignment.pipelines, now)
         self.pipelines.check(record)
 
-    def hear(self, record: FromWorker, now: float) -> list[Instruction]:
+    def hear(self, record: FromWorker | KeptFile, now: float) -> list[Instruction]:
         """Take a record that the process may send. ``UnreadableError`` if it requests what it may not have."""
         self.heard = now
         if isinstance(record, Need):
@@ -194,7 +196,7 @@ class Slot:
         again: list[Instruction] = [Send(self.assign(now))] if self.pipelines.outdated and self.alive else []
         return [*map(Report, self.pipelines.take_incidents()), *reports, *again]
 
-    def _take(self, record: FromWorker, now: float) -> list[Report]:
+    def _take(self, record: FromWorker | KeptFile, now: float) -> list[Report]:
         """Take a record about the pipelines, and return what is passed on of it."""
         if isinstance(record, SwapReport):
             self.pipelines.hear_swap(record)
@@ -211,7 +213,7 @@ class Slot:
                 self.pipelines.hear_transition(record)
             passed = self.traffic.admit(record, now)
             return [*ended, Report(passed)] if passed else ended
-        if isinstance(record, Snapshot | WindowTimes) and not self._is_wanted(record):
+        if isinstance(record, Snapshot | KeptFile | WindowTimes) and not self._is_wanted(record):
             return []  # They were switched off meanwhile, or never on.
         if isinstance(record, Pairs):
             admitted = self.traffic.admit_pairs(record, now)
@@ -220,18 +222,21 @@ class Slot:
             self.pipelines.hear_results(record)
         elif isinstance(record, RawAnswered):
             self.traffic.answered(record)
-        return [] if isinstance(record, Need | NeedShadow | Dismiss) else [Report(record)]
+        return [] if isinstance(record, Need | NeedShadow | Dismiss | Kept) else [Report(record)]
 
     def _end_objects(self, pipeline: str, reason: str, now: float) -> list[Report]:
         """Report that all objects of a pipeline are gone: what comes next knows nothing of them."""
         return [Report(event) for event in self.objects.end(pipeline, reason, now)]
 
-    def _is_wanted(self, record: Snapshot | WindowTimes) -> bool:
-        """Whether pictures and traces may leave the device: the configuration decides, not the worker."""
+    def _is_wanted(self, record: Snapshot | KeptFile | WindowTimes) -> bool:
+        """Whether pictures, windows and traces may leave the worker: the configuration decides, not the worker."""
         if isinstance(record, WindowTimes):
             return self.assignment.traces > 0
         wanted = self.assignment.pipelines.get(record.pipeline)
-        return wanted is not None and wanted.options.snapshots is not None
+        options = None if wanted is None else wanted.options
+        if isinstance(record, KeptFile):
+            return options is not None and options.keep is not None
+        return options is not None and options.snapshots is not None
 
     def _start_executor(self, need: Need, now: float) -> list[Instruction]:
         revision = self.pipelines.revision_of(need)

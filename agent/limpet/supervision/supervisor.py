@@ -20,6 +20,7 @@ from limpet.delivery.reporters import Reporters, inspect
 from limpet.device import directories, host
 from limpet.errors import ConfigError
 from limpet.supervision.auditing import Auditing
+from limpet.supervision.captures import Captures
 from limpet.supervision.commands import Commands
 from limpet.supervision.device_reports import DeviceReports
 from limpet.supervision.ending import Ending
@@ -160,6 +161,7 @@ class Supervisor:
             self._api,
             self._wakeup.wake,
         )
+        self._captures = Captures(origin, wanted.device.state, outputs.ledger, outputs.events, self._wakeup.wake)
         self._hearing = Hearing(
             outputs,
             self._planner,
@@ -168,6 +170,7 @@ class Supervisor:
             self._showing,
             self._commands,
             self._api,
+            self._captures,
         )
 
     def _make_outputs(self, origin: Origin, bus: Bus, memory: Memory) -> Outputs:
@@ -218,6 +221,7 @@ class Supervisor:
                 self._service_manager.stopping()
                 failed = self._failed()
                 self._fleet.stop()
+                self._captures.close()
                 self._publish_health()
                 return failed
         finally:
@@ -252,6 +256,7 @@ class Supervisor:
         self._view.close()
         self._api.close()
         self._reporters.close()
+        self._captures.close()
         self._showing.close()
         self._fleet.close()
         self._journal.close()
@@ -326,6 +331,7 @@ class Supervisor:
         self._tend_updates()
         self._commands.tend()
         self._fleet.tend()
+        self._captures.tend(self._planner.config)
         self._reports.tend()
         if self._planner.checks.adoption is None:
             self._reporters.tend()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import selectors
 import socket
 from contextlib import suppress
@@ -17,7 +18,15 @@ from limpet.supervision.traffic import size_of
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
 from limpet.wire.fork_records import Serve
-from limpet.wire.records import LARGEST_RECORD, ExecutorSocket, FromWorker, ToSupervisor
+from limpet.wire.records import (
+    LARGEST_RECORD,
+    MOST_KEPT_FILES,
+    ExecutorSocket,
+    FromWorker,
+    Kept,
+    KeptFile,
+    ToSupervisor,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -104,7 +113,7 @@ class WorkerProcess:
                 ours.close()
                 return  # The fork server is gone. There will be another one.
         ours.setblocking(False)
-        self._channel = Channel(ours, FromWorker, largest=LARGEST_RECORD)
+        self._channel = Channel(ours, FromWorker, largest=LARGEST_RECORD, fds=MOST_KEPT_FILES)
         self.slot.started(number)
         self._listen()
         self._send(self.slot.assign(monotonic()))
@@ -156,7 +165,7 @@ class WorkerProcess:
         for record in channel.receive():
             self.slot.check(record, monotonic())
             made += size_of(record)
-            self.do(self.slot.hear(record, monotonic()))
+            self.do(self.slot.hear(_with_file(record, channel), monotonic()))
         if self.slot.traffic.spend(channel.received_bytes - before + made, monotonic()):
             self._ignore()
         return bool(made)
@@ -172,3 +181,12 @@ class WorkerProcess:
                 reason = cleaned(str(error))
                 log.error("worker %s: %s", self.slot.name, reason)  # noqa: TRY400 - the text is enough
                 self.slot.condemned, self.slot.ending = True, reason
+
+
+def _with_file(record: FromWorker, channel: Channel[FromWorker]) -> FromWorker | KeptFile:
+    """Return a record with the file that came along. ``UnreadableError`` if there should be one and is none."""
+    if not isinstance(record, Kept):
+        return record
+    if not channel.received_fds:
+        raise UnreadableError("it sent a window without its file")
+    return KeptFile(record, os.fdopen(channel.received_fds.pop(0), "rb"))

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from limpet.captures import form
 from limpet.contracts.commands import MOST_WINDOWS
 from limpet.contracts.detected_events import KeywordEvent, LineEvent
 from limpet.contracts.explanation import LONGEST_PART, Explained
-from limpet.contracts.messages import MOST_IN_FORCE, MOST_OPS, Enrolled, Inferred, SnapshotTaken
+from limpet.contracts.messages import MOST_IN_FORCE, MOST_OPS, Enrolled, Inferred, KeepTaken, SnapshotTaken
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
 from limpet.updates.answers import Pairs
@@ -40,6 +41,8 @@ from limpet.wire.records import (
     ExplainWindow,
     ForgetLabel,
     Heartbeat,
+    KeepWindows,
+    Kept,
     Notice,
     RawAnswered,
     RawResult,
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
         SetLogLevel
         | SetThreshold
         | Capture
+        | KeepWindows
         | TakeSnapshot
         | DrawPicture
         | EnrolLabel
@@ -105,6 +109,7 @@ _ANSWERS: dict[type, tuple[Any, int]] = {
     Capture: (CapturedWindow, LARGEST_CAPTURE),
     RunWindows: (_Inferred, LARGEST_RECORD),
     TakeSnapshot: (SnapshotTaken, 1024),
+    KeepWindows: (KeepTaken, 64),
     DrawPicture: (bytes, LARGEST_SNAPSHOT + 8),
     EnrolLabel: (Enrolled, 1 << 17),
     ForgetLabel: (Enrolled, 1 << 17),
@@ -131,8 +136,8 @@ def check(record: FromWorker, own: Collection[str], questions: Mapping[int, Ques
         _check_heartbeat(record)
     elif isinstance(record, Transition):
         _check_transition(record)
-    elif isinstance(record, Snapshot):
-        _check_snapshot(record)
+    elif isinstance(record, Snapshot | Kept):
+        _check_kept(record) if isinstance(record, Kept) else _check_snapshot(record)
     elif isinstance(record, RawAnswered):
         _check_answer(record, questions)
     elif isinstance(record, Pairs):
@@ -188,6 +193,19 @@ def _output_as_json(data: msgspec.Raw | bytes) -> bytes:
 def _check_snapshot(record: Snapshot) -> None:
     """Check that a snapshot begins and ends as a JPEG does. The programs that show it decode it."""
     _refuse_no_jpeg(record.jpeg)
+
+
+def _check_kept(record: Kept) -> None:
+    """Check what the header of a capture file is made of. Its body is never read here."""
+    window, answer = record.window, record.answer
+    labels = [answer] if isinstance(answer, str) else answer if isinstance(answer, list) else []
+    texts = (record.model, record.detail, record.output, window.changed)
+    _refuse_unprintable(*texts, *labels, *window.channels, *window.units)
+    if isinstance(answer, float) and not math.isfinite(answer):
+        raise UnreadableError("it sent an answer that is no finite number")
+    if sum(window.parts) > record.size:
+        raise UnreadableError(f"it sent a window of {sum(window.parts)} bytes in {record.size} bytes")
+    form.check_window(window, "what it sent")
 
 
 def _refuse_no_jpeg(jpeg: bytes) -> None:

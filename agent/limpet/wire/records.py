@@ -11,7 +11,10 @@ from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta
 
+from limpet.captures.form import LARGEST_BODY
 from limpet.contracts.assignment import Assignment
+from limpet.contracts.captures import LONGEST_DETAIL, Loss, Reason, WindowForm
+from limpet.contracts.captures import Answer as ShortAnswer
 from limpet.contracts.detected_events import DetectedEvent
 from limpet.contracts.drift import MonitorFigures
 from limpet.contracts.explanation import Question
@@ -37,6 +40,8 @@ LARGEST_OUTPUT = 1 << 17
 """Bytes of one result's output, as msgpack."""
 LARGEST_SNAPSHOT = 256_000
 """Bytes of the JPEG of a snapshot."""
+MOST_KEPT_FILES = 8
+"""Files of windows for the ring that a worker has sent, and that were not read yet."""
 LONGEST_TEXT = 1000
 """Characters of a reason."""
 LONGEST_NAME = 64
@@ -116,8 +121,8 @@ class Figures(msgspec.Struct, omit_defaults=True):
     ``discarded`` counts samples that are in no window, because of a gap. ``looked_at`` counts windows that
     were compared with the range of the model's quantized input, and ``clipped`` those that exceeded it.
     ``latency`` has a sparse histogram for each stage, see ``limpet.histogram``. ``snapshots`` is empty if there
-    are none, and so is ``savings``. ``uncertainty`` is ``None`` if no result was made that can abstain.
-    are none. ``monitors`` is ``None`` if there are none.
+    are none, and so is ``savings``. ``uncertainty`` is ``None`` if no result was made that can abstain, and so is
+    ``monitors`` if there are none. ``lost`` counts windows that were not kept.
     """
 
     errors: NonNegative = 0
@@ -129,6 +134,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
     savings: dict[Saver, SavingCounts] = {}
     uncertainty: Uncertainties | None = None
     monitors: MonitorFigures | None = None
+    lost: dict[Loss, NonNegative] = {}
 
 
 class Inputs(msgspec.Struct):
@@ -216,6 +222,41 @@ class Snapshot(msgspec.Struct, tag=True):
     wall_ns: Int64
     sample: Int64
     jpeg: Annotated[bytes, Meta(max_length=LARGEST_SNAPSHOT)]
+
+
+class Kept(msgspec.Struct, tag=True, kw_only=True, omit_defaults=True):
+    """A window for the ring of captures. A file in memory with the body of its capture file comes along.
+
+    The times, the sample and the model are those of its result. ``size``: bytes of the body. ``key``: the id of
+    the public key that it is encrypted for. The rest is as in ``limpet.contracts.captures.Capture``.
+    """
+
+    pipeline: Name
+    monotonic_ns: Int64
+    wall_ns: Int64
+    sample: Int64
+    model: Name
+    version: ModelVersion
+    reasons: Annotated[list[Reason], Meta(min_length=1, max_length=7)]
+    detail: Annotated[str, Meta(max_length=LONGEST_DETAIL)] = ""
+    answer: ShortAnswer = None
+    score: Annotated[float, Meta(ge=0, le=1)] | None = None
+    output: Name = ""
+    window: WindowForm
+    size: Annotated[int, Meta(ge=0, le=LARGEST_BODY)]
+    key: Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?\Z")] = ""
+
+
+class KeptFile(msgspec.Struct):
+    """A window for the ring of captures, and the file with its body. It crosses no border."""
+
+    record: Kept
+    file: Any
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline whose window it is."""
+        return self.record.pipeline
 
 
 class EventDetected(msgspec.Struct, tag=True):
@@ -325,6 +366,7 @@ FromWorker: TypeAlias = (
     | Notice
     | EventDetected
     | Snapshot
+    | Kept
     | WindowTimes
     | RawAnswered
     | Need
@@ -341,6 +383,7 @@ ToSupervisor: TypeAlias = (
     | EventDetected
     | LeftOut
     | Snapshot
+    | KeptFile
     | WindowTimes
     | RawAnswered
     | Incident
@@ -391,6 +434,13 @@ class Capture(msgspec.Struct, tag=True):
     pipeline: str
 
 
+class KeepWindows(msgspec.Struct, tag=True):
+    """Put the next windows of a pipeline into the ring of captures, and answer then."""
+
+    pipeline: str
+    windows: int
+
+
 class TakeSnapshot(msgspec.Struct, tag=True):
     """Send a picture of the last result of a pipeline, and then what it shows."""
 
@@ -439,6 +489,7 @@ class Ask(msgspec.Struct, tag=True):
         SetLogLevel
         | SetThreshold
         | Capture
+        | KeepWindows
         | TakeSnapshot
         | DrawPicture
         | EnrolLabel

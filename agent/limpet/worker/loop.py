@@ -14,6 +14,8 @@ from limpet.wire.records import (
     Ask,
     Assign,
     ExecutorSocket,
+    KeepWindows,
+    Kept,
     ModelSocket,
     Result,
     RunWindows,
@@ -24,6 +26,7 @@ from limpet.worker.commands import answer
 from limpet.worker.explanations import Explanations
 from limpet.worker.inference_requests import InferenceRequests
 from limpet.worker.intake import Intake
+from limpet.worker.keeping import Keeping
 from limpet.worker.pipelines import Pipelines
 from limpet.worker.reports import Reports
 from limpet.worker.result_sender import BATCH_AGE, ResultSender
@@ -77,6 +80,7 @@ class Worker:
         self._explanations = Explanations(self._send_answer)
         self._served = ServedModels(self._intake.mailbox)
         self._snapshots = Snapshots(self._send_snapshot)
+        self._keeping = Keeping(self._send_kept, self._send_answer)
         self._pipelines = Pipelines(
             supervisor,
             source.spec,
@@ -86,6 +90,7 @@ class Worker:
             explanations=self._explanations,
             served=self._served,
             snapshots=self._snapshots,
+            keeping=self._keeping,
         )
 
     def serve(self, records: Sequence[ToWorker]) -> None:
@@ -134,6 +139,7 @@ class Worker:
             pipelines.feed(samples, busy=self._source.spec.live and len(self._intake.mailbox) > 0)
         pipelines.idle()
         self._snapshots.take()
+        self._keeping.take()
         self._results.flush_if_due()
         self._reports.heartbeat(pipelines.running.values())
 
@@ -187,8 +193,11 @@ class Worker:
         if isinstance(ask.what, RunWindows):
             file, pipelines = self._supervisor.received_fds.pop(0), self._pipelines.by_name
             self._requests.accept(ask.number, pipelines.get(ask.what.pipeline), file)
+        elif isinstance(ask.what, KeepWindows) and ask.what.pipeline in self._pipelines.running:
+            self._keeping.command(ask.number, ask.what.pipeline, ask.what.windows)
         else:
-            answer(ask, self._pipelines.running, self._snapshots, self._explanations, self._send_answer)
+            running = self._pipelines.running
+            answer(ask, running, self._snapshots, self._explanations, self._send_answer)
 
     def _send_snapshot(self, record: Snapshot | Answered) -> None:
         """Send a picture behind the result that it shows, or the answer to a command."""
@@ -197,6 +206,11 @@ class Worker:
         else:
             self._results.flush()
             self._supervisor.send(record)
+
+    def _send_kept(self, record: Kept, files: tuple[int, ...]) -> None:
+        """Send a window for the ring of captures behind its result."""
+        self._results.flush()
+        self._supervisor.send(record, files)
 
     def _send_answer(self, answered: Answered) -> None:
         answered.error = cleaned(answered.error)

@@ -12,6 +12,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from limpet.errors import LimpetError, ModelError, UnreadableError
+from limpet.updates.answers import Pairs
 from limpet.worker.delegation import DelegatedModel
 from limpet.worker.running import RunningPipeline, Trial
 from limpet.worker.shadows import Shadows
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Samples, SampleSpec
     from limpet.contracts.messages import State
     from limpet.inference.pipeline import Pipeline
-    from limpet.wire.records import Assign, Result
+    from limpet.wire.records import Assign, Dismiss, NeedShadow, Result, ShadowFailed
     from limpet.worker.explanations import Explanations
     from limpet.worker.inference_requests import InferenceRequests
+    from limpet.worker.keeping import Keeping
     from limpet.worker.reports import Reports
     from limpet.worker.result_sender import ResultSender, SupervisorChannel
     from limpet.worker.served_models import ServedModels
@@ -85,6 +87,7 @@ class Pipelines:
         explanations: Explanations,
         served: ServedModels,
         snapshots: Snapshots,
+        keeping: Keeping,
     ) -> None:
         self.running: dict[str, RunningPipeline] = {}
         self._supervisor = supervisor
@@ -95,7 +98,8 @@ class Pipelines:
         self._explanations = explanations
         self._served = served
         self._snapshots = snapshots
-        self._shadows = Shadows(spec, supervisor.send, self._report)
+        self._keeping = keeping
+        self._shadows = Shadows(spec, self._send_of_shadow, self._report)
         self._tracing = Tracing(supervisor.send)
         self._swaps: dict[str, _Swap] = {}
         self._abandoned: list[Successor] = []
@@ -238,6 +242,7 @@ class Pipelines:
         self.running[opening.name] = RunningPipeline(
             pipeline, opening.options, opening.revision, kept=opening.kept
         )
+        self._keeping.watch(self.running[opening.name])
         self._warn(opening.name, pipeline)
         self._learn(opening.name, pipeline)
 
@@ -308,6 +313,8 @@ class Pipelines:
         self._free(running.end_trial())
         if running.options.snapshots is None:
             self._snapshots.forget(name)
+        self._keeping.forget(name)
+        self._keeping.watch(running)
         self._set_deadline()
         self._reports.at_work(running)
         self._reports.swap(name, running.revision, "done", _described(running.pipeline))
@@ -382,6 +389,12 @@ class Pipelines:
         if shadow is not None:
             self._report(shadow.feed(block, busy=busy))
 
+    def _send_of_shadow(self, record: NeedShadow | Dismiss | Pairs | ShadowFailed) -> None:
+        """Send a record of a shadow. Windows about which it disagrees may be worth keeping."""
+        if isinstance(record, Pairs):
+            self._keeping.compare(record)
+        self._supervisor.send(record)
+
     def _report(self, results: list[Result[Any]]) -> None:
         for result in results:
             self._results.add(result)
@@ -399,6 +412,7 @@ class Pipelines:
     def _close(self, name: str, state: State, reason: str) -> None:
         """Send all that a pipeline has still to report, then close it."""
         self._shadows.end(name)
+        self._keeping.forget(name)
         self._results.flush()
         self._reports.heartbeat(self.running.values(), now=True)
         self._reports.state(self.running[name], state, reason)

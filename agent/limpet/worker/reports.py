@@ -209,6 +209,8 @@ class Reports:
             figures.monitors = monitoring.figures()
             for news in monitoring.notices():
                 self.notice(running.name, "warning", news)
+        figures.lost = dict(running.lost)
+        running.lost.clear()
         if news := clipping.news():
             self.notice(running.name, "clipped", news)
         if news := pipeline.forms.news():

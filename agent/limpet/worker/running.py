@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from limpet.contracts.assignment import PipelineOptions
+from limpet.contracts.captures import Loss
 from limpet.contracts.data import Samples
 from limpet.contracts.fields import WindowSpec
 from limpet.errors import ModelError
@@ -66,6 +67,8 @@ class RunningPipeline(msgspec.Struct):
     """What became of its pictures since the last heartbeat."""
     economy: Economy = msgspec.field(default_factory=Economy)
     """Whether what is to save runs of its model does."""
+    lost: Counter[Loss] = msgspec.field(default_factory=Counter)
+    """Windows that were not kept since the last heartbeat, by cause."""
     progress: Progress = msgspec.field(default_factory=lambda: Progress(WindowSpec(size=1), 1))
     """Whether its samples complete windows."""
     monitoring: Monitoring | None = None

@@ -1,0 +1,221 @@
+"""The ring of captures, as the supervisor sees it: what may be kept, whose it is, and what became of it.
+
+The writer's thread has the disk, see ``limpet.captures.writer``. This is the main thread's part.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from datetime import datetime, timezone
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from limpet.bucket import Bucket
+from limpet.captures import consent
+from limpet.captures.ring import folder
+from limpet.captures.writer import Found, NotStored, Store, Stored, Writer
+from limpet.contracts.captures import Capture, CaptureHealth
+from limpet.contracts.commands import MOST_KEPT
+from limpet.device import clock
+from limpet.wire.records import KeptFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from limpet.captures.writer import Outcome
+    from limpet.config import Config
+    from limpet.contracts.captures import KeepOptions
+    from limpet.contracts.messages import Origin, ResultMessage
+    from limpet.supervision.events import Events
+    from limpet.supervision.ledger import Account, Ledger
+    from limpet.wire.records import Kept
+
+log = logging.getLogger(__name__)
+
+MOST_IDS = 1024
+"""Results of a pipeline whose ids are known: a window may be handed over long after its result."""
+PATIENCE = 1.0
+"""Seconds that a window waits for its result, which may wait for a shadow."""
+MOST_UNKNOWN = 16
+"""Windows that wait for their results."""
+SLACK = 1.1
+"""How many times the hourly limit a worker may hand over: its clock and this one differ."""
+COMMANDS_PER_SECOND = 1.0
+"""Windows of a pipeline that are kept by commands, on average."""
+
+
+class _Waiting(msgspec.Struct):
+    """A window that waits for its result, and until when."""
+
+    kept: KeptFile
+    until: float
+
+
+class _Limits:
+    """How many windows a pipeline may still keep, whatever its worker says."""
+
+    def __init__(self, options: KeepOptions) -> None:
+        hourly = options.per_hour * SLACK + 1
+        self._hour = Bucket(hourly / 3600, hourly)
+        self._commands = Bucket(COMMANDS_PER_SECOND, 2 * MOST_KEPT)
+
+    def take(self, record: Kept, now: float) -> bool:
+        """Whether one more window may be kept. If so, it is counted."""
+        bucket = self._commands if "command" in record.reasons else self._hour
+        if bucket.level(now) < 1:
+            return False
+        bucket.spend(1)
+        return True
+
+
+class Captures:
+    """The captures of all pipelines. ``wake`` has the main thread call ``tend``."""
+
+    def __init__(
+        self, origin: Origin, state: Path, ledger: Ledger, events: Events, wake: Callable[[], None]
+    ) -> None:
+        self._origin = origin
+        self._ledger = ledger
+        self._events = events
+        self._writer = Writer(folder(state), wake)
+        self._options: dict[str, KeepOptions] = {}
+        self._limits: dict[str, _Limits] = {}
+        self._ids: dict[str, deque[tuple[int, int, str]]] = {}
+        self._unknown: deque[_Waiting] = deque()
+        self._config: Config | None = None
+
+    def tend(self, config: Config) -> None:
+        """Follow the configuration, hand over windows whose result is known by now, and take what was written."""
+        if config is not self._config:
+            self._config = config
+            self._use({name: one.keep for name, one in config.pipelines.items() if one.keep is not None})
+        while self._unknown and self._unknown[0].until <= monotonic():
+            self._store(self._unknown.popleft().kept, "")
+        for outcome in self._writer.take():
+            self._note(outcome)
+
+    def _use(self, options: dict[str, KeepOptions]) -> None:
+        if options == self._options:
+            return
+        kept = {name: self._limits[name] for name, one in options.items() if self._options.get(name) == one}
+        for name in self._options.keys() - options.keys():
+            self._ledger.account(name).captures = None
+        self._options = options
+        self._limits = {name: kept.get(name) or _Limits(one) for name, one in options.items()}
+        self._ids = {name: self._ids.get(name, deque(maxlen=MOST_IDS)) for name in options}
+        self._writer.use({name: one.bytes for name, one in options.items()})
+
+    @property
+    def at_work(self) -> bool:
+        """Whether any pipeline keeps windows."""
+        return bool(self._options)
+
+    def accepted(self, results: Iterable[ResultMessage]) -> None:
+        """Take note of the ids of results: windows of them may be kept."""
+        for result in results:
+            if (ids := self._ids.get(result.pipeline)) is not None:
+                ids.append((result.sample, result.monotonic_ns, result.id))
+        if self._unknown:
+            self._look_for_ids()
+
+    def _look_for_ids(self) -> None:
+        waiting, self._unknown = self._unknown, deque()
+        for one in waiting:
+            if found := self._id_of(one.kept.record):
+                self._store(one.kept, found)
+            else:
+                self._unknown.append(one)
+
+    def _id_of(self, record: Kept) -> str:
+        wanted = record.sample, record.monotonic_ns
+        known = self._ids.get(record.pipeline, ())
+        return next((id_ for sample, at, id_ in reversed(known) if (sample, at) == wanted), "")
+
+    def hear(self, cell: str, kept: KeptFile) -> None:
+        """Take a window of a cell. ``UnreadableError`` if the pipeline is not the cell's."""
+        record = kept.record
+        self._ledger.check_owner(cell, record.pipeline, monotonic())
+        options = self._options.get(record.pipeline)
+        if options is None:
+            return
+        if not consent.may_keep(options, datetime.fromtimestamp(record.wall_ns / 1e9).astimezone()):
+            self._lose(record.pipeline, "consent")
+        elif not self._limits[record.pipeline].take(record, monotonic()):
+            self._lose(record.pipeline, "hour")
+        elif (found := self._id_of(record)) or len(self._unknown) >= MOST_UNKNOWN:
+            self._store(kept, found)
+        else:
+            self._unknown.append(_Waiting(kept, monotonic() + PATIENCE))
+
+    def _store(self, kept: KeptFile, result: str) -> None:
+        job = Store(capture_of(kept.record, self._origin.device, result), kept.file, kept.record.size)
+        if not self._writer.store(job):
+            self._lose(kept.pipeline, "busy")
+
+    def _lose(self, pipeline: str, cause: str) -> None:
+        self._ledger.account(pipeline).lost[cause] += 1
+
+    def _note(self, outcome: Outcome) -> None:
+        """Count what the writer did."""
+        pipeline = outcome.capture.pipeline if isinstance(outcome, Stored) else outcome.pipeline
+        options, account = self._options.get(pipeline), self._ledger.account(pipeline)
+        if options is None:
+            return
+        health = account.captures or CaptureHealth(count=0, bytes=0, most_bytes=options.bytes, kept={}, lost={})
+        account.captures = health
+        if isinstance(outcome, Found):
+            self._found(outcome, health)
+        elif isinstance(outcome, Stored):
+            reason = outcome.capture.reasons[0]
+            health.kept[reason] = health.kept.get(reason, 0) + 1
+            health.problem = ""
+        else:
+            self._lose(pipeline, outcome.cause)
+            self._report_problem(account, outcome, health)
+
+    def _found(self, found: Found, health: CaptureHealth) -> None:
+        health.count, health.bytes, health.most_bytes = found.count, found.bytes, found.most_bytes
+        health.evicted, health.labelled, health.uploaded = found.evicted, found.labelled, found.uploaded
+        health.damaged += len(found.damaged)
+        for problem in found.damaged:
+            log.warning("pipeline %s: captures: %s", found.pipeline, problem)
+
+    def _report_problem(self, account: Account, lost: NotStored, health: CaptureHealth) -> None:
+        """Report once why windows are not kept, until one is."""
+        if not health.problem:
+            event = "captures_full" if lost.cause == "full" else "captures_failed"
+            self._events.report(event, account.pipeline, lost.reason)
+        health.problem = lost.reason
+
+    def close(self) -> None:
+        """Write what waits."""
+        while self._unknown:
+            self._store(self._unknown.popleft().kept, "")
+        self._writer.close()
+
+
+def capture_of(record: Kept, device: str, result: str) -> Capture:
+    """Return the header of a capture. It gets its number when it is written. ``result``: the result's id."""
+    seconds = record.wall_ns / 1e9
+    return Capture(
+        number=1,
+        device=device,
+        pipeline=record.pipeline,
+        id=result,
+        time=datetime.fromtimestamp(seconds, timezone.utc),
+        clock=clock.mark_at(seconds),
+        sample=record.sample,
+        model=record.model,
+        version=record.version,
+        reasons=record.reasons,
+        detail=record.detail,
+        answer=record.answer,
+        score=record.score,
+        output=record.output,
+        window=record.window,
+        encrypted_for=record.key,
+    )
