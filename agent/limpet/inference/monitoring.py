@@ -171,6 +171,13 @@ class Monitoring:
         if not self.problem and len(self._gathering) and now - self._first_ns > LONGEST_WAIT and self._rested():
             self._look()
 
+    def finish(self) -> None:
+        """Look at the windows that wait, and have the next figures report the sketches: they are the last ones."""
+        if not self.problem:
+            if len(self._gathering):
+                self._look()
+            self._next_sketches = 0
+
     def _rested(self) -> bool:
         """Whether the pipeline has worked for long enough that its monitors may work again."""
         busy = self._pipeline.graph.busy_ns
@@ -247,9 +254,8 @@ class Monitoring:
         for kind, alarm in alarms.items():
             states[kind] = MonitorState(level=states[kind].level, alarm=alarm)
         sketches: dict[str, list[int]] = {}
-        if now >= self._next_sketches:
+        if now >= self._next_sketches and (sketches := self._sketches.take()):
             self._next_sketches = now + SKETCH_PAUSE
-            sketches = self._sketches.take()
         figures = MonitorFigures(
             windows=self._windows,
             skipped=self._skipped,

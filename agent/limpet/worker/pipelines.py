@@ -308,6 +308,7 @@ class Pipelines:
         """Keep a successor, and free the old pipeline."""
         name = running.name
         self._results.flush()
+        running.known.finish_monitoring()
         self._reports.heartbeat(self.running.values(), now=True)
         del self._swaps[name]
         self._free(running.end_trial())
@@ -414,6 +415,7 @@ class Pipelines:
         self._shadows.end(name)
         self._keeping.forget(name)
         self._results.flush()
+        self.running[name].finish_monitoring()
         self._reports.heartbeat(self.running.values(), now=True)
         self._reports.state(self.running[name], state, reason)
         self._free(self.running.pop(name))

@@ -166,6 +166,11 @@ class RunningPipeline(msgspec.Struct):
             self.left_out = True
             log.error("pipeline %s: %s. The result is not reported", self.name, reason)
 
+    def finish_monitoring(self) -> None:
+        """Have the next heartbeat report all that monitors saw, as no window follows."""
+        if self.monitoring is not None:
+            self.monitoring.finish()
+
     def end_trial(self) -> RunningPipeline:
         """Keep this pipeline, and count on from the old one. Return the old pipeline."""
         assert self.trial is not None
