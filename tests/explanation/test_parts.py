@@ -45,7 +45,7 @@ def test_times_and_cells_are_where_they_say() -> None:
     assert without(times, "0.25-0.5 s").any(1).tolist() == [True, False, *[True] * 6]
     cells = divide(ROWS, np.zeros(3), "cells", channels=NAMES, rate=4.0, most=12)
     assert cells.shape == (3, 4)
-    changed = without(cells, "az 0.5-1 s") != ROWS
+    changed = without(cells, "az, 0.5-1 s") != ROWS
     assert changed.nonzero()[0].tolist() == [2, 3]
     assert changed.nonzero()[1].tolist() == [2, 2]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections import Counter
@@ -12,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from limpet import option_values, plugins
-from limpet.config import PipelineConfig
+from limpet import plugins
+from limpet.commands import _recorded_input
 from limpet.contracts.delegate import CPU
 from limpet.errors import ConfigError
 from limpet.inference import clipping
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.single import plan_model
 from limpet.inference.trial import refuse_crashing
-from limpet.option_values import filled
 from limpet.sources._recordings import is_picture
 from limpet.untrusted import printable
 from limpet.watch import words
 from limpet.worker import no_result
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from typing_extensions import Self
@@ -63,47 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--json", action="store_true", help="Print one JSON object a line. Default: a table.")
     add("--delegate", metavar="NAME", default="cpu", help="Delegate to run the model on. Default: cpu.")
-    add("--rate", type=float, metavar="HZ", help="Samples a second. Default: from the recording.")
-    add("--channels", metavar="A,B", help="Columns to read, in this order. Default: all except the time.")
-    add("--window", metavar="LENGTH", help="Samples (128) or time (2s, 500ms) of a window. Default: the model's.")
-    add(
-        "--hop",
-        metavar="LENGTH",
-        help="From the start of a window to the next, such as 64 or 500ms. Default: a whole window.",
-    )
-    add(
-        "--transforms",
-        metavar="TOML",
-        help="""Transforms, such as '[{kind = "normalise", mean = 0.5, std = 2}]', or []. Default: the model's.""",
-    )
-    add(
-        "--decoder",
-        metavar="TOML",
-        help="""Decoder: detect, or '{kind = "classify", labels = ["a", "b"]}'. Default: the model's.""",
-    )
-    add(
-        "--inputs",
-        metavar="TOML",
-        help="""Channels of each input: '{a = ["ax"], h = {state = "h_out"}}'. Default: the model's.""",
-    )
-    add(
-        "--stateful",
-        action=argparse.BooleanOptionalAction,
-        help="Keep the model's state from window to window, or clear it. Default: as the model says.",
-    )
-    add("--signature", metavar="KEY", help="Signature of the model to run. Default: its first graph.")
-    add("--time", metavar="COLUMN", help="Column with the times in a .csv file. Default: detected by its name.")
-    add(
-        "--delimiter",
-        metavar="CHARACTER",
-        help="Separator of the columns in a .csv file. Default: detected.",
-    )
-    add(
-        "--decimal",
-        choices=[".", ","],
-        metavar="CHARACTER",
-        help="Decimal character in a .csv file. Default: detected.",
-    )
+    _recorded_input.add_options(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -143,7 +102,7 @@ class _Runner:
         self._cache = cache
         self._width = width
         self._replay = plugins.load("sources", "replay")
-        self._wanted = _pipeline(arguments)
+        self._wanted = _recorded_input.pipeline(arguments)
         self._spec: SampleSpec | None = None
         self._pipeline: Pipeline | None = None
 
@@ -156,7 +115,7 @@ class _Runner:
 
     def run(self, file: Path) -> bool:
         """Print the results of a file, and what is wrong with it. Return whether it has any."""
-        recorded = _recording(self._arguments, file, self._replay)
+        recorded = _recorded_input.source(self._arguments, file, self._replay)
         pipeline = self._opened(self._replay.describe(recorded))
         count = samples_read = 0
         before = pipeline.in_no_window
@@ -205,36 +164,3 @@ class _Runner:
             return
         name = f"{printable(str(file)):<{self._width}}  " if self._width else ""
         print(f"{name}{result.sample:>8}  {words.result(msgspec.to_builtins(result.output)).text}")
-
-
-def _recording(arguments: argparse.Namespace, file: Path, replay: Any) -> Any:
-    """Return the options of the source ``replay``. ``ConfigError``."""
-    wanted = {
-        "rate": arguments.rate,
-        "channels": arguments.channels and [name.strip() for name in arguments.channels.split(",")],
-        "time": arguments.time,
-        "delimiter": arguments.delimiter,
-        "decimal": arguments.decimal,
-    }
-    options = {"path": str(file.absolute()), "speed": "flat-out"}
-    options |= {key: value for key, value in wanted.items() if value is not None}
-    return filled(replay.Config, options)
-
-
-def _pipeline(arguments: argparse.Namespace) -> PipelineConfig:
-    """Return what stands in for the model's own window, transforms and decoder. ``ConfigError``."""
-    table: dict[str, Any] = {"source": "samples", "model": str(arguments.model)}
-    if window := option_values.window(arguments.window, arguments.hop):
-        table["window"] = window
-    if arguments.transforms is not None:
-        table["transforms"] = option_values.toml(arguments.transforms, "--transforms")
-    if arguments.inputs is not None:
-        table["inputs"] = option_values.toml(arguments.inputs, "--inputs")
-    if arguments.stateful is not None:
-        table["stateful"] = arguments.stateful
-    if arguments.signature:
-        table["runtime"] = {"signature": arguments.signature}
-    if arguments.decoder is not None:
-        table["decoder"] = option_values.decoder(arguments.decoder)
-    wanted: PipelineConfig = filled(PipelineConfig, table)
-    return wanted

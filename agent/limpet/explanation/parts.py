@@ -99,7 +99,7 @@ class Cells:
         elif by == "times":
             self.names, self.shape = times, (len(times),)
         else:
-            self.names = [f"{name} {time}"[:LONGEST_PART] for name in names for time in times]
+            self.names = [f"{name[: LONGEST_PART - 32]}, {time}" for name in names for time in times]
             self.shape = (len(names), len(times))
 
     def shown(self, share: NDArray[np.float64]) -> Array:
