@@ -15,6 +15,7 @@ from limpet.config import PipelineConfig
 from limpet.contracts.data import Samples, SampleSpec, TensorSpec, Window
 from limpet.contracts.fields import WindowSpec
 from limpet.contracts.outputs import Classification
+from limpet.contracts.reference import FeatureReference, Reference
 from limpet.contracts.savings import (
     CacheOptions,
     CascadeOptions,
@@ -27,7 +28,9 @@ from limpet.inference.cascade import is_sure
 from limpet.inference.early_exit import EarlyExit
 from limpet.inference.economy import Economy
 from limpet.inference.gate import Gate, difference
+from limpet.inference.monitoring import Monitoring
 from limpet.inference.pipeline import Pipeline
+from limpet.inference.plan import MonitorPlan
 from limpet.inference.planning import plan_pipeline
 from limpet.inference.result_cache import ResultCache
 from limpet.inference.savings_plan import with_savings
@@ -316,6 +319,21 @@ def test_a_pipeline_with_a_cascade_feeds_no_other(tmp_path: Path) -> None:
     plan = cascade(tmp_path)
     with Pipeline(plan) as pipeline, Pipeline(plan) as other, pytest.raises(ModelError, match="has a cascade"):
         pipeline.then(other)
+
+
+def test_monitors_of_results_do_not_run_behind_a_cascade(tmp_path: Path) -> None:
+    quantiles = np.linspace(-9, 9, 33).tolist()
+    features = [
+        FeatureReference(name=f"{name}.mean", mean=0.0, std=1.0, quantiles=quantiles, effective=100)
+        for name in SPEC.channels
+    ]
+    thresholds: dict[str, dict[str, Any]] = {"adwin": {}, "sensor": {}}
+    path = tmp_path / "reference.json"
+    path.write_bytes(msgspec.json.encode(Reference(windows=100, features=features, thresholds=thresholds)))
+    with Pipeline(cascade(tmp_path)) as pipeline:
+        states = Monitoring(pipeline, MonitorPlan(0.05, (), ()), path).figures().monitors
+    assert "it looks at results, and a cascade or early exit changes" in states["adwin"].problem
+    assert "looks at results" not in states["sensor"].problem
 
 
 def answer(score: float = 0.9, **more: Any) -> Classification:

@@ -112,6 +112,10 @@ class Monitoring:
 
     def _open(self, configured: Configured, reference: Reference) -> None:
         kind = configured.kind
+        savings = self._pipeline.plan.savings
+        if savings is not None and savings.mixes and set(configured.abilities.needs) != {"features"}:
+            self._leave_out(kind, "it looks at results, and a cascade or early exit changes which there are")
+            return
         try:
             monitor = configured.module.open(configured.config, reference, reference.thresholds[kind])
         except Exception as error:  # noqa: BLE001 - a plugin, and thresholds that are not to be trusted

@@ -52,6 +52,11 @@ class SavingsPlan(msgspec.Struct, frozen=True, kw_only=True):
     light: LightPlan | None = None
     weight: float = 1.0
 
+    @property
+    def mixes(self) -> bool:
+        """Whether results differ as a whole from those that the model gives for all windows."""
+        return self.light is not None or self.early_exit is not None
+
 
 class MonitorPlan(msgspec.Struct, frozen=True):
     """Monitors of a pipeline. ``chosen``: those that have options; the reference says which others there are.
