@@ -156,6 +156,20 @@ def pair(**changes: Any) -> Pair:
     return msgspec.structs.replace(made, **changes)
 
 
+WINDOW = {"encoding": "raw", "shape": [1, 2], "dtype": "float32", "parts": [8]}
+
+
+def kept(pipeline: str, **changes: Any) -> dict[str, Any]:
+    times = {"monotonic_ns": 1, "wall_ns": 2, "sample": 3}
+    about = {"pipeline": pipeline, "model": "m", "version": 1, "reasons": ["unsure"], "window": WINDOW, "size": 20}
+    return {"type": "Kept", **times, **about, **changes}
+
+
+def test_a_window_for_the_ring_within_the_limits_is_taken() -> None:
+    record = said(kept("a", answer=["x"], score=0.5, window={**WINDOW, "channels": ["x", "y"], "rate": 5.0}))
+    assert (record.answer, record.window.channels) == (["x"], ["x", "y"])
+
+
 def test_pairs_within_the_limits_are_taken() -> None:
     items = [pair(), pair(ours=Answer(2.5), theirs=Answer(None), agreement=None)]
     assert said(Pairs("a", "m", 1, "n", 2, items, 3, 4)).items == items
@@ -224,6 +238,7 @@ def test_a_worker_speaks_about_no_other_pipeline(pipeline: str) -> None:
         Need(1, pipeline, "edgetpu"),
         SwapReport(pipeline, 1, "begun"),
         Snapshot(pipeline, 0, 0, 0, JPEG),
+        kept(pipeline),
         NeedShadow(1, pipeline),
         Pairs(pipeline, "m", 1, "n", 2, []),
         ShadowFailed(pipeline, "n", 2, ""),
@@ -269,6 +284,24 @@ def test_an_output_within_the_limit_is_taken() -> None:
         Snapshot("a", 0, 0, 0, b"\x89PNG" + JPEG),
         Snapshot("a", 0, 0, 0, b"\xff\xd8\xff" + bytes(LARGEST_SNAPSHOT) + b"\xff\xd9"),
         Snapshot("a", 0, 1 << 63, 0, JPEG),
+        kept("a", reasons=[]),
+        kept("a", reasons=["because"]),
+        kept("a", detail="two\nlines"),
+        kept("a", answer="\x1b[2J"),
+        kept("a", answer=["x", "\0"]),
+        kept("a", answer=math.nan),
+        kept("a", score=1.1),
+        kept("a", score=math.nan),
+        kept("a", size=7),
+        kept("a", size=1 << 30),
+        kept("a", key="../.."),
+        kept("a", output="\n"),
+        kept("a", window={**WINDOW, "parts": [4]}),
+        kept("a", window={**WINDOW, "parts": [8] * 100}),
+        kept("a", window={**WINDOW, "shape": [1 << 24] * 8}),
+        kept("a", window={**WINDOW, "dtype": "object"}),
+        kept("a", window={**WINDOW, "channels": ["x", "y\n"]}),
+        kept("a", window={**WINDOW, "rate": math.inf}),
         *(
             Pairs("a", "m", 1, "n", 2, [one])
             for one in (

@@ -11,6 +11,7 @@ import queue
 import stat
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -78,8 +79,7 @@ class Writer:
         self._waiting = 0
         self._done: deque[Outcome] = deque()
         self._rings: dict[str, Ring] = {}
-        self._problems: dict[str, str] = {}
-        self._seen: dict[str, int] = {}
+        self._most: dict[str, int] = {}
         self._thread: threading.Thread | None = None
 
     def use(self, most: Mapping[str, int]) -> None:
@@ -135,32 +135,37 @@ class Writer:
 
     def _open(self, most: dict[str, int]) -> None:
         """Open and close rings, so that there is one for each of these pipelines."""
+        self._most = most
         self._rings = {name: ring for name, ring in self._rings.items() if name in most}
         for name, limit in most.items():
             try:
-                if name in self._rings:
-                    self._rings[name].shrink(limit)
-                else:
-                    self._rings[name] = Ring(self._root, name, limit)
+                self._ring(name).shrink(limit)
             except OSError as error:
                 self._done.append(Found(name, 0, 0, limit, 0, 0, 0, [_in_words(error)]))
             else:
                 self._report(name)
 
+    def _ring(self, name: str) -> Ring:
+        """Return the ring of a pipeline, opened if it is not, or if its folder is gone. ``OSError``."""
+        if name not in self._rings or not (self._root / name).is_dir():
+            self._rings[name] = Ring(self._root, name, self._most[name])
+        return self._rings[name]
+
     def _look(self) -> None:
         """Look at the rings whose folders changed."""
         for name, ring in self._rings.items():
-            if ring.changed():
-                ring.refresh()
-                self._report(name)
-                self._wake()
+            with suppress(OSError):  # the next window shows what is wrong
+                if ring.changed():
+                    ring.refresh()
+                    self._report(name)
+                    self._wake()
 
     def _store(self, job: Store) -> Outcome:
         capture = job.capture
-        ring = self._rings.get(capture.pipeline)
-        if ring is None:
-            return NotStored(capture.pipeline, "disk", "there is no ring for it")
+        if capture.pipeline not in self._most:
+            return NotStored(capture.pipeline, "consent", "its pipeline keeps no windows any more")
         try:
+            ring = self._ring(capture.pipeline)
             body = read_body(job.file, job.size)
             if ring.changed():
                 ring.refresh()

@@ -20,6 +20,7 @@ from limpet.captures.writer import Found, NotStored, Store, Stored, Writer
 from limpet.contracts.captures import Capture, CaptureHealth
 from limpet.contracts.commands import MOST_KEPT
 from limpet.device import clock
+from limpet.errors import UnreadableError
 from limpet.wire.records import KeptFile
 
 if TYPE_CHECKING:
@@ -138,14 +139,18 @@ class Captures:
     def hear(self, cell: str, kept: KeptFile) -> None:
         """Take a window of a cell. ``UnreadableError`` if the pipeline is not the cell's."""
         record = kept.record
-        self._ledger.check_owner(cell, record.pipeline, monotonic())
         options = self._options.get(record.pipeline)
+        try:
+            self._ledger.check_owner(cell, record.pipeline, monotonic())
+        except UnreadableError:
+            kept.file.close()
+            raise
         if options is None:
-            return
-        if not consent.may_keep(options, datetime.fromtimestamp(record.wall_ns / 1e9).astimezone()):
-            self._lose(record.pipeline, "consent")
+            kept.file.close()
+        elif not consent.may_keep(options, datetime.fromtimestamp(record.wall_ns / 1e9).astimezone()):
+            self._drop(kept, "consent")
         elif not self._limits[record.pipeline].take(record, monotonic()):
-            self._lose(record.pipeline, "hour")
+            self._drop(kept, "hour")
         elif (found := self._id_of(record)) or len(self._unknown) >= MOST_UNKNOWN:
             self._store(kept, found)
         else:
@@ -154,7 +159,11 @@ class Captures:
     def _store(self, kept: KeptFile, result: str) -> None:
         job = Store(capture_of(kept.record, self._origin.device, result), kept.file, kept.record.size)
         if not self._writer.store(job):
-            self._lose(kept.pipeline, "busy")
+            self._drop(kept, "busy")
+
+    def _drop(self, kept: KeptFile, cause: str) -> None:
+        kept.file.close()
+        self._lose(kept.pipeline, cause)
 
     def _lose(self, pipeline: str, cause: str) -> None:
         self._ledger.account(pipeline).lost[cause] += 1

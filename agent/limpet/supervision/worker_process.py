@@ -165,7 +165,11 @@ class WorkerProcess:
         for record in channel.receive():
             self.slot.check(record, monotonic())
             made += size_of(record)
-            self.do(self.slot.hear(_with_file(record, channel), monotonic()))
+            heard = _with_file(record, channel)
+            instructions = self.slot.hear(heard, monotonic())
+            if isinstance(heard, KeptFile) and not instructions:
+                heard.file.close()  # It was not wanted.
+            self.do(instructions)
         if self.slot.traffic.spend(channel.received_bytes - before + made, monotonic()):
             self._ignore()
         return bool(made)

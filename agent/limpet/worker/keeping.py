@@ -26,10 +26,11 @@ from limpet.worker import kept_window
 from limpet.worker.kept_window import TooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from limpet.contracts.captures import KeepOptions, Loss
     from limpet.contracts.data import Array, Window
+    from limpet.contracts.drift import OpenAlarm
     from limpet.inference.plan import PipelinePlan
     from limpet.updates.answers import Answer, Pairs
     from limpet.wire.records import Result
@@ -82,6 +83,7 @@ class Keeper:
         self._number: int | None = None
         self._wanted = self._taken = 0
         self._failing = False
+        self._alarms: frozenset[str] = frozenset()
         self.shadowed = False
         """Whether a shadow runs the same windows, and may disagree."""
 
@@ -95,9 +97,13 @@ class Keeper:
         self._judge.command(windows)
         return ""
 
-    def drift(self, detail: str) -> None:
-        """Keep the next windows, as a monitor has raised an alarm."""
-        self._judge.drift(detail)
+    def follow(self, alarms: Mapping[str, OpenAlarm]) -> None:
+        """Keep the next windows if there is a new alarm. ``alarms``: those that hold, by the monitor's kind."""
+        for kind, alarm in alarms.items():
+            if kind not in self._alarms:
+                moved = ", ".join(one.name for one in alarm.moved[:3])
+                self._judge.drift(f"{kind}: {alarm.fault or moved}")
+        self._alarms = frozenset(alarms)
 
     def compare(self, pairs: Pairs) -> None:
         """Keep windows about which the shadow has another opinion. Of pictures, the next one is kept instead."""
@@ -279,10 +285,10 @@ class Keeping:
         elif problem := keeper.command(number, windows):
             self._answer(Answered(number, problem))
 
-    def drift(self, name: str, detail: str) -> None:
-        """Keep the next windows of a pipeline, as a monitor has raised an alarm."""
+    def follow(self, name: str, alarms: Mapping[str, OpenAlarm]) -> None:
+        """Take note of the alarms that hold in a pipeline. After a new one, windows are worth keeping."""
         if (keeper := self._keepers.get(name)) is not None:
-            keeper.drift(detail)
+            keeper.follow(alarms)
 
     def compare(self, pairs: Pairs) -> None:
         """Look at what a pipeline and its shadow answered."""

@@ -98,7 +98,7 @@ def _jpegs(pixels: Sequence[Array], output: Any, options: KeepOptions) -> tuple[
         image = Image.fromarray(one[..., 0] if one.shape[-1] == 1 else one)
         changed = blur(image, output, options)
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=options.quality)
+        image.save(buffer, "JPEG", quality=options.quality, subsampling=0)
         parts.append(buffer.getvalue())
     shape = [len(pixels), *pixels[0].shape] if pixels else [0]
     return WindowForm(

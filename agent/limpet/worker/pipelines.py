@@ -176,6 +176,7 @@ class Pipelines:
                 self._reports.report_events(running)
                 if running.monitoring is not None:
                     running.monitoring.tend(monotonic_ns())
+                    self._keeping.follow(running.name, running.monitoring.alarms)
         if self._shadows:
             self._shadows.poll()
 
