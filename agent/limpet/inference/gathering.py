@@ -6,7 +6,7 @@ makes a reference with the same code, on the same stages, so that both mean the 
 
 from __future__ import annotations
 
-from math import prod
+from math import nan, prod
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -26,19 +26,21 @@ from limpet.inference.projection import MOST_PROJECTED, Projection
 from limpet.inference.window_features import features_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
-    from limpet.contracts.data import Array, FloatArray, TimeArray, Window
+    from limpet.contracts.data import FloatArray, TimeArray, Window
     from limpet.contracts.reference import FeatureReference
     from limpet.inference.pipeline import Pipeline
     from limpet.inference.window_features import WindowFeatures
     from limpet.wire.records import Result
 
-BLOCK = 64
-"""Windows whose numbers are handed on together, at most."""
+BLOCK = 256
+"""Windows whose numbers are handed on together, at most: most of the cost is that of a block."""
+MADE_BYTES = 32 * 1024
+"""Bytes of features of windows that wait to be handed on, about."""
 PICKED_BYTES = 48 * 1024
 """Bytes of windows that wait for their features to be computed, about."""
 MOST_JOINED = 256
@@ -65,9 +67,9 @@ class Gathered(NamedTuple):
 class Gathering:
     """Gathers windows of one pipeline. ``see`` is an observer, see ``Pipeline.observe``.
 
-    ``features`` says what the features are. ``embeds``: how many numbers of the model's first output are in an
-    embedding. ``whole``: they are the embedding, without the features. ``labels``: the classes, in the order of
-    the indices in ``Gathered.classes``.
+    ``features`` says what the features are. ``block``: windows after which it is full. ``embeds``: how many
+    numbers of the model's first output are in an embedding. ``whole``: they are the embedding, without the
+    features. ``labels``: the classes, in the order of the indices in ``Gathered.classes``.
     """
 
     def __init__(self, pipeline: Pipeline, labels: Sequence[str] = ()) -> None:
@@ -78,18 +80,17 @@ class Gathering:
         self.whole = plan.decoder.kind == "embed"
         self.embeds = _embedded_numbers(pipeline)
         self._bytes_as = pipeline.graph.byte_values if self.features.reads == "inputs" else None
-        self._indices = {label: index for index, label in enumerate(labels)}
-        count = len(self.features.features)
-        self._made = np.zeros((BLOCK, count), np.float32)
-        self._scores = np.zeros(BLOCK, np.float32)
-        self._classes = np.zeros(BLOCK, np.int32)
-        self._outputs = np.zeros((BLOCK, self.embeds), np.float32)
-        self._times = np.zeros(BLOCK, np.int64)
-        picked = self.features.picked
-        room = 1 if -1 in picked else max(1, min(BLOCK, PICKED_BYTES // (4 * prod(picked))))
-        self._picked: list[Array | None] = [None] * room if -1 in picked else []
-        self._waiting = np.zeros((room, *picked), np.float32) if -1 not in picked else None
-        self._room = room
+        self._indices: dict[str | None, int] = {label: index for index, label in enumerate(labels)}
+        count, picked = len(self.features.features), self.features.picked
+        self.block = max(16, min(BLOCK, MADE_BYTES // (4 * (count + self.embeds + 1))))
+        self._made = np.zeros((self.block, count), np.float32)
+        self._scores = np.zeros(self.block, np.float32)
+        self._classes = np.zeros(self.block, np.int32)
+        self._outputs = np.zeros((self.block, self.embeds), np.float32)
+        self._times = np.zeros(self.block, np.int64)
+        self._room = 1 if -1 in picked else max(1, min(self.block, PICKED_BYTES // (4 * prod(picked))))
+        self._waiting = None if -1 in picked else np.zeros((self._room, *picked), np.float32)
+        self._reads_samples = self.features.reads == "samples"
         self._done = self._count = 0
 
     def __len__(self) -> int:
@@ -98,7 +99,7 @@ class Gathering:
     @property
     def full(self) -> bool:
         """Whether ``take`` must be called before the next window."""
-        return self._count == BLOCK
+        return self._count == self.block
 
     @property
     def nbytes(self) -> int:
@@ -109,8 +110,7 @@ class Gathering:
     def see(self, window: Window, result: Result[Any]) -> None:
         """Take a window that has its result."""
         place = self._count
-        values = window.samples if self.features.reads == "samples" else window.inputs[0]
-        assert values is not None
+        values: Any = window.samples if self._reads_samples else window.inputs[0]
         picked = self.features.pick(values)
         if self._bytes_as is not None:
             picked = self._bytes_as[picked]
@@ -119,9 +119,9 @@ class Gathering:
             self._done = place + 1
         else:
             self._waiting[place - self._done] = picked
-        self._scores[place] = score_of(result.output)
-        label = label_of(result.output)
-        self._classes[place] = -1 if label is None else self._indices.get(label, -1)
+        output = result.output
+        self._scores[place] = score_of(output)
+        self._classes[place] = self._indices.get(label_of(output), -1)
         if self.embeds:
             outputs = window.outputs[0].reshape(-1)[: self.embeds]
             # The light model of a cascade may have another output.
@@ -178,31 +178,35 @@ class Embeddings:
 
 def score_of(output: Any) -> float:
     """Return the number that a result is watched by: how sure the model is, or what it measures. NaN for none."""
-    value: float | None = None
-    if isinstance(output, Classification | Anomaly | Keyword):
-        value = output.score
-    elif isinstance(output, Regression):
-        value = next(iter(output.values.values()), None)
-    elif isinstance(output, Embedding):
-        value = output.similarity
-    elif isinstance(output, Cluster):
-        value = output.distance
-    elif isinstance(output, Labels):
-        value = output.labels[0].score if output.labels else None
-    elif isinstance(output, Detections):
-        value = output.detections[0].score if output.detections else None
-    elif isinstance(output, Keypoints):
-        value = output.poses[0].score if output.poses else None
-    return float("nan") if value is None else value
+    read = _SCORES.get(type(output))
+    value = None if read is None else read(output)
+    return nan if value is None else value
 
 
 def label_of(output: Any) -> str | None:
     """Return the class that a result names, ``None`` if it names none or abstains."""
-    if isinstance(output, Classification | Cluster | Embedding):
-        return output.label
-    if isinstance(output, Labels):
+    kind = type(output)
+    if kind is Labels:
         return output.labels[0].label if output.labels else None
-    return None
+    return output.label if kind in _LABELLED else None
+
+
+def _first_score(found: Sequence[Any]) -> float | None:
+    return found[0].score if found else None
+
+
+_SCORES: dict[type, Callable[[Any], float | None]] = {
+    Classification: lambda output: output.score,
+    Anomaly: lambda output: output.score,
+    Keyword: lambda output: output.score,
+    Regression: lambda output: next(iter(output.values.values()), None),
+    Embedding: lambda output: output.similarity,
+    Cluster: lambda output: output.distance,
+    Labels: lambda output: _first_score(output.labels),
+    Detections: lambda output: _first_score(output.detections),
+    Keypoints: lambda output: _first_score(output.poses),
+}
+_LABELLED = frozenset({Classification, Cluster, Embedding})
 
 
 def _embedded_numbers(pipeline: Pipeline) -> int:

@@ -27,6 +27,8 @@ from limpet.contracts.drift import MOST_FEATURES
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from limpet.contracts.data import Array, FloatArray
     from limpet.contracts.stage import Spec
 
@@ -149,9 +151,12 @@ class RowFeatures:
         self._most = min(MOST_ROWS, max(PIECE, MOST_PICKED // count))
         kept = count if self._chosen is None else len(self._chosen)
         self.picked = (-1, -1, kept) if rows == -1 else (*_pieces(rows, self._most), kept)
+        self._whole = len(shape) == 2 and self._chosen is None and self.picked[0] == 1
 
     def pick(self, values: Array) -> Array:
         """Return pieces of the window, ``(pieces, rows, channels)``."""
+        if self._whole:
+            return values[np.newaxis]
         values = values.reshape(-1, 1) if self._flat else values.reshape(len(values), -1)
         if self._chosen is not None:
             values = values[:, self._chosen]
@@ -186,42 +191,41 @@ class PictureFeatures:
             Feature(name) for name in ("brightness", "contrast", *colours, "sharpness", "limits")
         )
         self.picked = (2, GRID, GRID, shape[2])
+        self._places = _grid(shape[0], shape[1])
 
     def pick(self, values: Array) -> Array:
         """Return pixels at even places, and their neighbours on the right: ``(2, GRID, GRID, colours)``."""
-        pixels = values.reshape(self._shape)
-        down, right = self._shape[0] // GRID, self._shape[1] // GRID
-        some = pixels[down // 2 :: down][:GRID]
-        first = (right - 1) // 2
-        return np.stack([some[:, first::right][:, :GRID], _next(some, first, right)])
+        return values.reshape(-1, self._shape[2]).take(self._places, axis=0).reshape(self.picked)
 
     def of_picked(self, picked: FloatArray) -> FloatArray:
         """Return the features in their order."""
-        pixels = picked.reshape(len(picked), 2, GRID * GRID, self._shape[2]).astype(np.float32, copy=False)
+        count, depth = len(picked), self._shape[2]
+        pixels = picked.reshape(count, 2, GRID * GRID, depth).astype(np.float32, copy=False)
         with np.errstate(all="ignore"):
-            colours = pixels[:, 0].mean(axis=1)
-            grey = pixels.mean(axis=3)
-            ends = grey.reshape(len(picked), -1)
-            made = [
-                colours.mean(axis=1, keepdims=True),
-                grey[:, 0].std(axis=1, keepdims=True),
-                *([colours] if self._shape[2] == 3 else []),
-                np.abs(grey[:, 0] - grey[:, 1]).mean(axis=1, keepdims=True),
-                _at_limits(ends[:, np.newaxis]),
-            ]
-            return _bounded(np.concatenate(made, axis=1))
+            grey = pixels @ np.full(depth, 1 / depth, np.float32)
+            colours = np.full(GRID * GRID, 1 / GRID**2, np.float32) @ pixels[:, 0]
+            brightness = grey[:, 0].mean(axis=1)
+            centred = grey[:, 0] - brightness[:, np.newaxis]
+            made = np.empty((count, len(self.features)), np.float32)
+            made[:, 0] = brightness
+            made[:, 1] = np.sqrt((centred * centred).mean(axis=1))
+            if depth == 3:
+                made[:, 2:5] = colours
+            made[:, -2] = np.abs(grey[:, 0] - grey[:, 1]).mean(axis=1)
+            made[:, -1:] = _at_limits(grey.reshape(count, 1, -1))
+            return _bounded(made)
 
     def of(self, windows: Array) -> FloatArray:
         """Return the features of whole pictures."""
         return self.of_picked(np.stack([np.asarray(self.pick(window), np.float32) for window in windows]))
 
 
-def _next(rows: Array, first: int, stride: int) -> Array:
-    """Return the neighbour on the right of each pixel that is looked at; the last column has that on its left."""
-    places = first + 1 + stride * np.arange(GRID)
-    places[places >= rows.shape[1]] = rows.shape[1] - 2
-    neighbours: Array = rows[:, places]
-    return neighbours
+def _grid(height: int, width: int) -> NDArray[np.intp]:
+    """Return where the pixels are that are looked at, and then their neighbours on the right, row by row."""
+    rows = (np.arange(GRID) * 2 + 1) * height // (2 * GRID)
+    columns = np.minimum((np.arange(GRID) * 2 + 1) * width // (2 * GRID), width - 2)
+    places = rows[:, np.newaxis] * width + columns
+    return np.concatenate([places.ravel(), places.ravel() + 1])
 
 
 def _pieces(rows: int, most: int) -> tuple[int, int]:
@@ -258,7 +262,7 @@ def _spread(numbers: _Numbers) -> FloatArray:
 
 
 def _repeated(numbers: _Numbers) -> FloatArray:
-    return np.asarray(np.mean(numbers.difference == 0, axis=2, dtype=np.float32))
+    return _share(numbers.difference == 0)
 
 
 def _step(numbers: _Numbers) -> FloatArray:
@@ -267,7 +271,13 @@ def _step(numbers: _Numbers) -> FloatArray:
 
 def _at_limits(flat: FloatArray) -> FloatArray:
     least, largest = flat.min(axis=2, keepdims=True), flat.max(axis=2, keepdims=True)
-    return np.asarray(np.mean((flat == least) | (flat == largest), axis=2, dtype=np.float32))
+    return _share((flat <= least) | (flat >= largest))
+
+
+def _share(flags: NDArray[np.bool_]) -> FloatArray:
+    """Return the share of flags that are set along the last axis."""
+    counts = np.add.reduce(flags.view(np.uint8), axis=-1, dtype=np.uint32)
+    return np.asarray(counts / flags.shape[-1], np.float32)
 
 
 def _level(numbers: _Numbers) -> FloatArray:
@@ -277,7 +287,8 @@ def _level(numbers: _Numbers) -> FloatArray:
 
 def _crossings(numbers: _Numbers) -> FloatArray:
     positive = numbers.pieces >= 0
-    return np.asarray(np.mean(positive[..., 1:] != positive[..., :-1], axis=(2, 3), dtype=np.float32))
+    changes = positive[..., 1:] != positive[..., :-1]
+    return _share(changes.reshape(*changes.shape[:2], -1))
 
 
 _Kind: TypeAlias = "Callable[[_Numbers], FloatArray]"
