@@ -2,6 +2,7 @@
 
     telemetry  rows of the space shuttle, normal or anomalous (real; river)
     imu        four motions from two seconds of a wrist's motion (real; BasicMotions, aeon)
+    imu-short  the same from half a second
     digits     written digits, shifted and with noise (real strokes, simulated noise; scikit-learn)
     keywords   ten words (simulated: eSpeak NG speaks, with noise)
     sensor     one channel of the space shuttle, estimated from others (real; river)
@@ -46,6 +47,8 @@ RANGES = 2000
 """Windows that the ranges of int8 are taken from."""
 SIZE, HOP = 20, 2
 """Samples of a window of the IMU."""
+SHORT = 5
+"""Samples of a short one. They do not overlap."""
 VARIATIONS = 8
 """Of each written digit that no model has seen."""
 VOICES = ["en-us+m4", "en-gb+f3", "en-us+f5", "en-gb+m6", "en-gb+f1", "en-us+m8", "en-us+f2", "en-gb+m1"]
@@ -173,7 +176,12 @@ def sensor(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def imu(folder: Path) -> dict[str, dict[str, Any]]:
+def imu_short(folder: Path) -> dict[str, dict[str, Any]]:
+    """Do as ``imu``, with windows so short that one alone is often wrong."""
+    return imu(folder, SHORT, SHORT, epochs=40)
+
+
+def imu(folder: Path, size: int = SIZE, hop: int = HOP, epochs: int = 3) -> dict[str, dict[str, Any]]:
     """Train on 40 recordings, calibrate on 20 and test on 20. The groups are the recordings."""
     import tensorflow as tf
 
@@ -184,11 +192,11 @@ def imu(folder: Path) -> dict[str, dict[str, Any]]:
         example.write(chosen, folder / "data" / part)
         files = sorted((folder / "data" / part).rglob("*.csv"))
         names = [f"{file.parent.name}-{file.stem}" for file in files]
-        np.save(folder / "data" / f"{part}_groups.npy", np.repeat(names, (100 - SIZE) // HOP + 1))
+        np.save(folder / "data" / f"{part}_groups.npy", np.repeat(names, (100 - size) // hop + 1))
     layers = tf.keras.layers
     network = tf.keras.Sequential(
         [
-            tf.keras.Input((SIZE, len(example.CHANNELS))),
+            tf.keras.Input((size, len(example.CHANNELS))),
             layers.Conv1D(24, 5, padding="same", activation="relu"),
             layers.MaxPooling1D(2),
             layers.Conv1D(32, 3, padding="same", activation="relu"),
@@ -197,22 +205,22 @@ def imu(folder: Path) -> dict[str, dict[str, Any]]:
         ]
     )
     pairs = [
-        ((values[start : start + SIZE] - np.float32(example.MEAN)) / np.float32(example.STD), label)
+        ((values[start : start + size] - np.float32(example.MEAN)) / np.float32(example.STD), label)
         for values, label in training
-        for start in range(0, len(values) - SIZE + 1, HOP)
+        for start in range(0, len(values) - size + 1, hop)
     ]
-    _fit(network, np.stack([w for w, _ in pairs]), np.array([label for _, label in pairs]), epochs=3)
+    _fit(network, np.stack([w for w, _ in pairs]), np.array([label for _, label in pairs]), epochs)
     keras.save(network, folder / "model.keras")
     return {
         "model": {"path": "model.keras"},
         "data": {"groups": "data/calibration_groups.npy"},
         "bundle": {
             "task": "classify",
-            "description": "Tells four motions from two seconds of a wrist's motion",
+            "description": f"Tells four motions from {size / 10:g} s of a wrist's motion",
             "labels": example.LABELS,
             "channels": example.CHANNELS,
             "rate": 10.0,
-            "window": {"size": SIZE, "hop": HOP},
+            "window": {"size": size, "hop": hop},
             "transforms": [{"kind": "normalise", "mean": example.MEAN, "std": example.STD}],
             "decoder": LOGITS,
         },
@@ -352,6 +360,7 @@ KEPT = ("accuracy", "ece", "mae", "r2")
 MAKERS: dict[str, Callable[[Path], dict[str, dict[str, Any]]]] = {
     "telemetry": telemetry,
     "imu": imu,
+    "imu-short": imu_short,
     "digits": digits,
     "keywords": keywords,
     "sensor": sensor,
