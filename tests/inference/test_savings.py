@@ -294,6 +294,17 @@ def test_a_stage_for_one_model_comes_before_those_of_both(tmp_path: Path) -> Non
         planned(tmp_path, large, cascade=CascadeOptions(model=str(small), margin=0.5))
 
 
+def test_a_threshold_holds_for_both_models(tmp_path: Path) -> None:
+    with Pipeline(cascade(tmp_path)) as pipeline:
+        pipeline.set_threshold(0.995)
+        results = list(pipeline.feed(block([[5, 0, 0], [8, 0, 0], [0.2, 0, 0]])))
+    assert [(one.model, one.output.label) for one in results] == [
+        ("large", "one"),
+        ("light", "one"),
+        ("large", None),
+    ]
+
+
 def test_a_test_window_leaves_no_trace(tmp_path: Path) -> None:
     with Pipeline(cascade(tmp_path)) as pipeline:
         pipeline.try_once(noise=True)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from limpet.contracts.data import Array
-    from limpet.contracts.decoder import Enrolling
+    from limpet.contracts.decoder import Adjustable, Enrolling
     from limpet.contracts.detected_events import DetectedEvent
     from limpet.contracts.fields import WindowSpec
     from limpet.contracts.runtime import Learning
@@ -126,6 +126,15 @@ class Pipeline:
         latency = self.graph.latency
         self.observe(lambda window, result: early_exit.see(window, result.output, latency.last_us * 1000))
         return early_exit
+
+    def set_threshold(self, value: float) -> None:
+        """Use another threshold of the decoder from the next window on, and of the light model's in a cascade.
+
+        ``ValueError`` if the decoder has none as configured.
+        """
+        cast("Adjustable", self.decoder).set_threshold(value)
+        if self._light is not None and self._light.plan.decoder.abilities.threshold:
+            cast("Adjustable", self._light.decoder).set_threshold(value)
 
     def take_savings(self) -> dict[Saver, SavingCounts]:
         """Return what a gate, a cache, a cascade and early exit saved since the last call."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from limpet.contracts.data import Array
-    from limpet.contracts.decoder import Adjustable, Enrolling
+    from limpet.contracts.decoder import Enrolling
     from limpet.inference.pipeline import Pipeline
     from limpet.worker.explanations import Explanations
     from limpet.worker.running import RunningPipeline
@@ -69,7 +69,7 @@ def _set_threshold(pipeline: Pipeline, what: SetThreshold) -> str:
     if not decoder.abilities.threshold:
         return f"the decoder {decoder.kind!r} has no threshold"
     try:
-        cast("Adjustable", pipeline.decoder).set_threshold(what.value)
+        pipeline.set_threshold(what.value)
     except ValueError as error:
         return f"the decoder {decoder.kind!r}: {error}"
     return ""

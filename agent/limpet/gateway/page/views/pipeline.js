@@ -130,5 +130,6 @@ const Counts = ({ health }) => html`<${Facts} rows=${[
   ["Left an accelerator", health?.failovers ? `${count(health.failovers)} ×` : null],
   ["Windows with clipped values", health?.clipped === null || health?.clipped === undefined ? null : percent(health.clipped, 1)],
   ["Events left out", health?.events_left_out ? count(health.events_left_out) : null],
+  ...Object.entries(health?.savings ?? {}).map(([saver, one]) => [`Spared by ${saver.replace("_", " ")}`, `${count(one.spared)} of ${count(one.windows)} windows`]),
   ["Snapshots", health?.snapshots ? `${count(health.snapshots.taken)} taken, ${count(health.snapshots.failed)} failed` : null],
 ]} />`;
