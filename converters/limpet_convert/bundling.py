@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from limpet.contracts.fields import TensorInfo
 from limpet.models.manifest import Manifest, Tolerance, Variant
@@ -47,13 +48,14 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
     folder: Path,
     others: Mapping[str, Path],
     signing: Signing | None,
+    learned: card.Learned | None = None,
 ) -> Manifest:
-    """Write the bundle into ``folder`` and return its manifest. ``others``: files of more variants, by runtime.
+    """Write the bundle into ``folder`` and return its manifest.
 
+    ``others``: files of more variants, by runtime. ``learned``: the reference, and what was fitted in the project.
     The golden vectors are held-back windows, evenly spread. The packaged model's outputs for them on this machine
     are the expected outputs elsewhere.
     """
-    said = project.bundle
     runner = runners.open_model(model)
     golden = inputs[np.unique(np.linspace(0, len(inputs) - 1, project.data.golden).round().astype(int))]
     outputs = runners.run_all(runner, golden)
@@ -62,16 +64,39 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
         tolerance_of(runner.outputs[0], outputs[0], other_kernels(model.read_bytes(), [golden], outputs[:1])[0])
     )
     variants, files = variants_of(others, golden, outputs, tolerance)
-    manifest = Manifest(
+    manifest = replace(
+        described(project, runner),
+        tolerance=tolerance,
+        variants=variants,
+        metrics=project.bundle.metrics | _figures(comparison, learned, seen=project.data.seen),
+        provenance=where,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    return package.write(
+        folder,
+        manifest,
+        model.read_bytes(),
+        labels=project.bundle.labels,
+        inputs=[golden.reshape(len(golden), *_closed(runner.inputs[0].shape))],
+        outputs=[o.reshape(len(o), 1, *o.shape[1:]) for o in outputs],
+        card=card.markdown(project, comparison, learned, where),
+        reference=learned.made.member if learned else b"",
+        others=files,
+        signature=bundle_signature.writer(signing),
+    )
+
+
+def described(project: Project, runner: runners.Runner) -> Manifest:
+    """Return the manifest as the project has it, without what is measured."""
+    said = project.bundle
+    return Manifest(
         name=said.name,
         version=said.version,
         task=said.task,
         description=said.description,
         licence=said.licence,
-        tolerance=tolerance,
         inputs=[_describe(spec, said.channels, said.unit) for spec in runner.inputs],
         outputs=[_describe(spec) for spec in runner.outputs],
-        variants=variants,
         stateful=said.stateful,
         rate=said.rate,
         window=said.window,
@@ -80,20 +105,6 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
         limits=said.limits,
         decoder=said.decoder,
         postprocess=said.postprocess,
-        metrics=said.metrics | _figures(comparison, seen=project.data.seen),
-        provenance=where,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    return package.write(
-        folder,
-        manifest,
-        model.read_bytes(),
-        labels=said.labels,
-        inputs=[golden.reshape(len(golden), *_closed(runner.inputs[0].shape))],
-        outputs=[o.reshape(len(o), 1, *o.shape[1:]) for o in outputs],
-        card=card.markdown(project, comparison, where),
-        others=files,
-        signature=bundle_signature.writer(signing),
     )
 
 
@@ -165,7 +176,7 @@ def variants_of(
     return variants, files
 
 
-def _figures(comparison: Comparison | None, *, seen: bool) -> dict[str, Any]:
+def _figures(comparison: Comparison | None, learned: card.Learned | None, *, seen: bool) -> dict[str, Any]:
     """Return what was measured. Windows that the model has ``seen`` only compare variants."""
     if comparison is None:
         return {}
@@ -176,7 +187,8 @@ def _figures(comparison: Comparison | None, *, seen: bool) -> dict[str, Any]:
     if seen:
         return found
     found |= {"float": _plain(comparison.exact), comparison.variant: _plain(comparison.converted)}
-    return found | ({"groups": comparison.groups} if comparison.groups else {})
+    found |= {"groups": comparison.groups} if comparison.groups else {}
+    return found | ({"uncertainty": learned.fitted.figures} if learned and learned.fitted.figures else {})
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -192,7 +204,8 @@ def provenance(project: Project) -> dict[str, Any]:
         "calibration": data.calibration,
         "test": data.test,
     }
-    paths |= {"targets": data.targets} if data.targets else {}
+    others = {"targets": data.targets, "groups": data.groups, "reference": project.reference.data}
+    paths |= {name: path for name, path in others.items() if path}
     return {
         "command": f"limpet-convert run {project.file.name}",
         "inputs": {name: digest(path) for name, path in paths.items()},

@@ -5,17 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from limpet_convert.compare import is_surely_behind, worst_group
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from limpet.models.manifest import Manifest
+    from limpet_convert.bundle_reference import Made
     from limpet_convert.compare import Comparison
     from limpet_convert.project import Project
+    from limpet_convert.uncertainty import Fitted
 
 UNSAID = "Not stated by its maker."
 
 
-def markdown(project: Project, comparison: Comparison | None, provenance: dict[str, Any]) -> str:
+def markdown(
+    project: Project, comparison: Comparison | None, learned: Learned | None, provenance: dict[str, Any]
+) -> str:
     """Return the card. It names what the project file leaves out."""
     bundle, card = project.bundle, project.card
     lines = [
@@ -33,8 +39,18 @@ def markdown(project: Project, comparison: Comparison | None, provenance: dict[s
         lines += ["## Labels", "", ", ".join(bundle.labels), ""]
     if comparison:
         lines += _compared(comparison) if project.data.seen else _measured(comparison)
+    if learned:
+        lines += _calibrated(learned.fitted) + _watched(learned.made)
     lines += ["## Provenance", "", *(f"* {k}: {v}" for k, v in sorted(provenance.get("inputs", {}).items())), ""]
     return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the test windows showed beside accuracy: how sure the model is, and what devices watch for."""
+
+    fitted: Fitted
+    made: Made
 
 
 @dataclass(frozen=True)
@@ -82,8 +98,63 @@ def _measured(comparison: Comparison) -> list[str]:
         if isinstance(value, float):
             lines.append(f"| {name} | {comparison.exact[name]:.4f} | {value:.4f} |")
     lines += ["", f"Both give the same answer on {comparison.agreement:.2%} of the windows.", ""]
-    if comparison.groups:
-        lines += ["## By group", "", f"| group | windows | {comparison.metric} |", "| --- | --- | --- |"]
-        lines += [f"| {g} | {m['windows']} | {m[comparison.metric]:.4f} |" for g, m in comparison.groups.items()]
-        lines.append("")
-    return lines
+    return lines + _by_group(comparison)
+
+
+def _by_group(comparison: Comparison) -> list[str]:
+    """Return the slices, and the worst of them by name."""
+    metric, groups = comparison.metric, comparison.groups
+    worst = worst_group(comparison)
+    if worst is None:
+        return []
+    lines = ["## By group", "", f"| group | windows | {metric} | 95 % interval |", "| --- | --- | --- | --- |"]
+    for name, group in groups.items():
+        span = f"{group['low']:.4f} to {group['high']:.4f}" if "low" in group else ""
+        lines.append(f"| {name} | {group['windows']} | {group[metric]:.4f} | {span} |")
+    whole, least = comparison.converted[metric], groups[worst]
+    lines += ["", f"The lowest {metric} is that of {worst}: {least[metric]:.4f}. That of all is {whole:.4f}."]
+    if metric != "accuracy":
+        return [*lines, ""]
+    if is_surely_behind(comparison, worst):
+        lines[-1] += " The difference is more than chance explains."
+    else:
+        lines[-1] += " Chance may explain the difference."
+    return [*lines, ""]
+
+
+def _calibrated(fitted: Fitted) -> list[str]:
+    """Return how sure the model is, and what its sets or intervals cover."""
+    found = fitted.figures
+    lines = ["## Calibration", ""]
+    if "temperature" in found:
+        lines += [
+            f"* temperature: {found['temperature']:g}",
+            f"* expected calibration error: {found['ece_before']:.4f} before, {found['ece']:.4f} now",
+            f"* of that, chance: {found['ece_bias']:.4f}, over ten bins of as many windows each",
+        ]
+    if "coverage" in found:
+        what = f"on average {found['mean_set']:g} classes a set" if "mean_set" in found else _reach(found)
+        lines.append(
+            f"* {found['coverage']:.0%} sets or intervals: {found['measured_coverage']:.2%} have the truth, {what}"
+        )
+    lines += [f"* {note}" for note in fitted.notes]
+    lines += ["", "Each figure is of windows that its parameter was not fitted on.", ""] if found else [""]
+    return lines if len(lines) > 3 else []
+
+
+def _reach(found: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} ± {reach:.4g}" for name, reach in found["half_width"].items())
+
+
+def _watched(made: Made) -> list[str]:
+    """Return what devices watch for."""
+    reference = made.reference
+    lines = ["## Alarms", ""]
+    if reference:
+        lines += [
+            f"* reference: {reference.windows} windows, {len(reference.features)} features",
+            f"* monitors: {', '.join(reference.thresholds) or 'none'}",
+            f"* false alarms: at most {reference.false_alarms:g} in 26 million windows like the reference",
+        ]
+    lines += [f"* {note}" for note in made.notes]
+    return [*lines, ""] if len(lines) > 2 else []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from limpet import beta
 from limpet_convert import detections, metrics, runners
 from limpet_convert.errors import ConvertError
 
@@ -106,6 +107,8 @@ def judged(comparison: Comparison, limits: Verify) -> Comparison:
         found.append(f"size {one.size_ratio:.3f} of float, at most {limits.max_size_ratio:g}")
     if not one.calibration_loss <= limits.max_calibration_loss:
         found.append(f"ECE rose by {one.calibration_loss:.3f}, at most {limits.max_calibration_loss:g}")
+    if limits.max_slice_gap is not None and (behind := _behind(one, limits.max_slice_gap)):
+        found.append(behind)
     return comparison
 
 
@@ -120,13 +123,49 @@ def _error(exact: FloatArray, other: FloatArray) -> dict[str, float]:
 
 
 def _groups(judge: _Judge, metric: str, outputs: Sequence[FloatArray], groups: Array | None) -> dict[str, Metrics]:
-    """Return the headline metric of each group, and its size."""
+    """Return the headline metric of each group, and its size. An accuracy has its 95 % interval, too."""
     if groups is None:
         return {}
-    return {
-        str(group): {metric: judge.metrics(outputs, groups == group)[metric], "windows": int(count)}
-        for group, count in zip(*np.unique(groups, return_counts=True), strict=True)
-    }
+    found: dict[str, Metrics] = {}
+    for group, count in zip(*np.unique(groups, return_counts=True), strict=True):
+        value = judge.metrics(outputs, groups == group)[metric]
+        found[str(group)] = {metric: value, "windows": int(count)}
+        if metric == "accuracy":
+            low, high = beta.interval(round(value * int(count)), int(count))
+            found[str(group)] |= {"low": low, "high": high}
+    return found
+
+
+def worst_group(comparison: Comparison) -> str | None:
+    """Return the group with the lowest metric, ``None`` if there are no groups."""
+    groups = comparison.groups
+    return min(groups, key=lambda name: float(groups[name][comparison.metric]), default=None)
+
+
+def is_surely_behind(comparison: Comparison, name: str, points: float = 0.0) -> bool:
+    """Whether the metric of a group is more than ``points`` below that of all windows.
+
+    Of an accuracy, chance must be no explanation: the interval is that of 95 % for all groups together.
+    """
+    group, whole = comparison.groups[name], comparison.converted[comparison.metric]
+    value = group[comparison.metric]
+    if comparison.metric == "accuracy":
+        level = 1 - 0.05 / len(comparison.groups)
+        value = beta.interval(round(value * group["windows"]), group["windows"], level).high
+    return bool(100 * (whole - value) > points)
+
+
+def _behind(comparison: Comparison, limit: float) -> str:
+    """Return how far the worst group surely is behind all windows, if that is more than a limit in points."""
+    if (name := worst_group(comparison)) is None:
+        return ""
+    if not is_surely_behind(comparison, name, limit):
+        return ""
+    group, whole = comparison.groups[name], comparison.converted[comparison.metric]
+    return (
+        f"group {name}: {comparison.metric} {group[comparison.metric]:.4g} on {group['windows']} windows, "
+        f"more than {limit:g} points below that of all ({whole:.4g})"
+    )
 
 
 class _Judge(Protocol):

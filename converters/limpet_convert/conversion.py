@@ -6,13 +6,18 @@ What a step makes is in the build folder under a fixed name, so that the next st
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from limpet_convert import (
+    bundle_reference,
     bundling,
     compare,
     data,
@@ -20,17 +25,21 @@ from limpet_convert import (
     layers,
     observers,
     on_device,
+    package,
     report,
+    runners,
     search,
     sources,
+    uncertainty,
 )
+from limpet_convert.card import Learned
 from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Tracer
 from limpet_convert.quantize import STATIC, left_in_float, quantize
+from limpet_convert.uncertainty import Fitted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from limpet.contracts.data import Array
     from limpet.models.manifest import Manifest
@@ -44,6 +53,8 @@ if TYPE_CHECKING:
     from limpet_convert.progress import Progress
     from limpet_convert.project import Project, Variant
     from limpet_convert.search import Mixture
+
+log = logging.getLogger(__name__)
 
 FLOAT = "float.tflite"
 RANGES = "ranges.json"
@@ -63,6 +74,7 @@ class Conversion:
     """Shows the layer that causes the error. For a mixture it is about plain int8."""
     there: OnDevice | None = None
     """The packaged variant on a device, if it was verified on one."""
+    _outputs: tuple[str, Outputs] = field(default=("", compare.Outputs([], 0)), init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +137,7 @@ class Conversion:
             if known.variant == variant:
                 return known
         with self.progress.step(f"verify {variant}"):
-            other = compare.run(self.path(variant), self.test.values)
+            other = self._run(self.path(variant))
             groups = data.groups(self.project, len(self.test))
             found = compare.compare(variant, self.exact, other, self.test, self.project.bundle, groups)
         if variant == "mixed" and self.mixture:
@@ -134,6 +146,13 @@ class Conversion:
             compare.judged(found, self.project.verify)
         self.comparisons.append(found)
         return found
+
+    def _run(self, path: Path) -> Outputs:
+        """Run a variant on the test windows, once as long as its file stays the same."""
+        digest = bundling.digest(path)
+        if self._outputs[0] != digest:
+            self._outputs = (digest, compare.run(path, self.test.values))
+        return self._outputs[1]
 
     def diagnose(self, variant: Variant) -> Diagnosis:
         """Look at each layer of a static variant that was made."""
@@ -236,5 +255,47 @@ class Conversion:
         others = {"coreml": self.coreml()} if self.project.coreml else {}
         if self.project.bundle.edgetpu:
             others["edgetpu"] = self._edgetpu(path)
+        fitted = self._fitted(path)
+        project = replace(
+            self.project,
+            bundle=replace(self.project.bundle, decoder=fitted.decoder, postprocess=fitted.postprocess),
+        )
+        learned = Learned(fitted, self._reference(project, path))
+        for note in (*fitted.notes, *learned.made.notes):
+            log.info("%s", note)
         with self.progress.step("package"):
-            return bundling.bundle(self.project, path, self.test.values, comparison, self.folder, others, signing)
+            return bundling.bundle(
+                project, path, self.test.values, comparison, self.folder, others, signing, learned
+            )
+
+    def _fitted(self, path: Path) -> Fitted:
+        """Fit temperature, quantiles and transitions of the packaged variant."""
+        bundle, test = self.project.bundle, self.test
+        if self.project.data.seen:
+            why = "Nothing was fitted, as the model has learned from the test windows."
+            return Fitted(bundle.decoder, bundle.postprocess, notes=[why])
+        if test.targets is None or bundle.task not in {"classify", "regress"}:
+            return Fitted(bundle.decoder, bundle.postprocess)
+        outputs = self._run(path).values[0].reshape(len(test), -1)
+        names = uncertainty.quantities(bundle, runners.open_model(path).outputs[0].name, outputs.shape[1])
+        known = uncertainty.Known(test.targets, test.runs, names)
+        return uncertainty.fit(bundle, self.project.uncertainty, outputs, known)
+
+    def _reference(self, project: Project, path: Path) -> bundle_reference.Made:
+        """Make the reference, by way of a bundle without one."""
+        if not project.reference.enabled:
+            return bundle_reference.Made()
+        test, labels = self.test, project.bundle.labels
+        targets = np.full(len(test.kept), -1, np.int64)
+        if test.targets is not None and project.bundle.task in {"classify", "anomaly"}:
+            targets[test.kept] = test.targets
+        groups = data.groups(project, len(test))
+        if groups is not None:
+            every = np.full(len(test.kept), "", groups.astype(str).dtype)
+            every[test.kept] = groups
+            groups = every
+        with self.progress.step("reference"), TemporaryDirectory(prefix="limpet-") as scratch:
+            manifest = bundling.described(project, runners.open_model(path))
+            written = package.write(Path(scratch), manifest, path.read_bytes(), labels=labels)
+            bundle = Path(scratch) / package.file_name(written)
+            return bundle_reference.make(project, bundle, labels, bundle_reference.Labelled(targets, groups))

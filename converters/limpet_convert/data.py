@@ -6,6 +6,7 @@ What calibrates is what infers: this module has no arithmetic. It only plays rec
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
@@ -52,14 +53,17 @@ MANY = 1 << 20
 class Windows:
     """Model inputs: ``values`` float32 ``(n, *what the transforms give)``; ``targets`` ``(n,)`` where known.
 
-    ``dropped`` counts samples that the source left out, by cause. ``left_out`` counts windows without a label in a
-    folder of recordings, by cause.
+    ``runs`` ``(n,)``: windows that follow each other have the same number. ``kept``: for each window of the
+    recordings, whether it is one of the n. ``dropped`` counts samples that the source left out, by cause.
+    ``left_out`` counts windows without a label in a folder of recordings, by cause.
     """
 
     values: Array
     targets: Array | None
     dropped: dict[str, int]
     left_out: dict[str, int] = field(default_factory=dict)
+    runs: Array = field(default_factory=lambda: np.zeros(0, int))
+    kept: Array = field(default_factory=lambda: np.zeros(0, bool))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -70,7 +74,9 @@ def calibration(project: Project) -> Windows:
     found = windows(project, project.data.calibration)
     chosen = np.unique(np.linspace(0, len(found) - 1, project.data.samples).round().astype(int))
     targets = None if found.targets is None else found.targets[chosen]
-    return Windows(found.values[chosen], targets, found.dropped, found.left_out)
+    kept = found.kept.copy()
+    kept[found.kept] = np.isin(np.arange(len(found)), chosen)
+    return Windows(found.values[chosen], targets, found.dropped, found.left_out, found.runs[chosen], kept)
 
 
 def held_back(project: Project) -> Windows:
@@ -85,7 +91,7 @@ def held_back(project: Project) -> Windows:
         return found
     targets = _targets(project.data.targets, project.bundle)
     _refuse_other_number(targets, "targets", project.data.targets, project, len(found))
-    return Windows(found.values, targets, found.dropped)
+    return dataclasses.replace(found, targets=targets)
 
 
 def groups(project: Project, windows: int) -> Array | None:
@@ -144,17 +150,27 @@ def windows(project: Project, path: Path) -> Windows:
         return _recorded(project, path, listed)
     values: list[Array] = []
     targets: list[int] = []
+    runs: list[int] = []
     dropped: Counter[str] = Counter()
-    for file, label in recordings(path, project.bundle.labels):
+    for number, (file, label) in enumerate(recordings(path, project.bundle.labels)):
         before = len(values)
         values += _play(project, file, dropped)
+        runs += [number] * (len(values) - before)
         if label is not None:
             targets += [label] * (len(values) - before)
     if not values:
         raise ConvertError(f"{path}: no window in it; recordings are shorter than one window of the bundle's")
     stacked = np.stack(values)
     refuse_unusable(stacked, path)
-    return Windows(stacked, np.array(targets) if len(targets) == len(values) else None, dict(dropped))
+    known = np.array(targets) if len(targets) == len(values) else None
+    return Windows(stacked, known, dict(dropped), {}, np.array(runs), np.ones(len(values), bool))
+
+
+def played(project: Project, path: Path) -> Iterator[tuple[SampleSpec, Iterator[Samples]]]:
+    """Yield the samples of each recording of a path, in the order in which ``windows`` cuts them."""
+    files = [file for file, _ in _listed(path)] or [file for file, _ in recordings(path, project.bundle.labels)]
+    for file in files:
+        yield _source(project, file, Counter())
 
 
 def _listed(path: Path) -> list[tuple[Path, list[Span]]]:
@@ -179,16 +195,23 @@ def _recorded(project: Project, path: Path, files: Sequence[tuple[Path, Sequence
         raise ConvertError(f'data.source: kind must be "replay", as {path} is a folder of recordings')
     values: list[Array] = []
     targets: list[int] = []
+    runs: list[int] = []
+    kept: list[bool] = []
     dropped: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     labels = project.bundle.labels
+    run = 0
     for file, spans in files:
+        run += 1
         for first, last, window in _timed(project, file, dropped):
             label = label_of(spans, first, last)
+            kept.append(not labels or label in labels)
             if labels and label not in labels:
+                run += 1
                 left_out["other label" if label else "border" if _touches(spans, first, last) else "no label"] += 1
                 continue
             values.append(window)
+            runs.append(run)
             targets += [labels.index(label)] if labels else []
     if left_out:
         counts = ", ".join(f"{cause} {count:,}" for cause, count in sorted(left_out.items()))
@@ -202,7 +225,8 @@ def _recorded(project: Project, path: Path, files: Sequence[tuple[Path, Sequence
         )
     stacked = np.stack(values)
     refuse_unusable(stacked, path)
-    return Windows(stacked, np.array(targets) if labels else None, dict(dropped), dict(left_out))
+    known = np.array(targets) if labels else None
+    return Windows(stacked, known, dict(dropped), dict(left_out), np.array(runs), np.array(kept))
 
 
 def _touches(spans: Sequence[Span], first: float, last: float) -> bool:

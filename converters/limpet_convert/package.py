@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LABELS = "labels.txt"
 GOLDEN = "golden.npz"
 CARD = "MODEL_CARD.md"
+REFERENCE = "reference.json"
 SIGNATURE = "signature"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can name
 _REGULAR_FILE = 0o100644 << 16
@@ -43,6 +44,7 @@ def write(  # noqa: PLR0913 - the parts of a bundle
     inputs: Sequence[Array] = (),
     outputs: Sequence[Array] = (),
     card: str = "",
+    reference: bytes = b"",
     others: Mapping[str, bytes] | None = None,
     signature: Callable[[Manifest, bytes], bytes] | None = None,
 ) -> Manifest:
@@ -50,9 +52,9 @@ def write(  # noqa: PLR0913 - the parts of a bundle
 
     ``inputs`` and ``outputs`` are the golden vectors, one array for each of the model's tensors in order: real
     values (float32) for quantized tensors, shape ``(vectors, *tensor shape)``. ``card`` is the model card in
-    Markdown, ``others`` the files of the manifest's variants. ``signature`` makes the member ``signature`` of the
-    manifest and its bytes, see ``bundle_signature.made``. ``ValueError`` (also
-    ``msgspec.ValidationError``, which is one) says what of the manifest or the vectors cannot be.
+    Markdown, ``reference`` the member of that name, ``others`` the files of the manifest's variants. ``signature``
+    makes the member ``signature`` of the manifest and its bytes, see ``bundle_signature.made``. ``ValueError``
+    (also ``msgspec.ValidationError``, which is one) says what of the manifest or the vectors cannot be.
     """
     members = {manifest.model: model}
     if labels:
@@ -61,12 +63,15 @@ def write(  # noqa: PLR0913 - the parts of a bundle
         members[GOLDEN] = golden_bytes(inputs, outputs)
     if card:
         members[CARD] = card.encode()
+    if reference:
+        members[REFERENCE] = reference
     members |= others or {}
     complete = msgspec.structs.replace(
         manifest,
         labels=LABELS if labels else "",
         golden=GOLDEN if GOLDEN in members else "",
         card=CARD if card else "",
+        reference=REFERENCE if reference else "",
         members={name: _member(data) for name, data in members.items()},
     )
     head = manifests.dump(complete)

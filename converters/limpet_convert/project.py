@@ -145,6 +145,40 @@ class Verify(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Largest size, divided by the float model's. Default: no limit. Example: `0.3`."""
     max_calibration_loss: Loss = 1.0
     """Largest loss of calibration error, in points."""
+    max_slice_gap: Loss | None = None
+    """Points by which the metric of a group of `data.groups` may be below that of all windows. Of an accuracy, the
+    upper end of its interval counts, of 95 % for all groups together. Default: no limit. Example: `5.0`."""
+
+
+class Reference(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The bundle's reference: what the model sees, and from where on a device reports drift."""
+
+    enabled: bool = True
+    """Whether the bundle gets a reference. Without it, no device watches for drift."""
+    data: Path | None = None
+    """A recording or a folder of recordings as devices will see them, with the classes as frequent as there.
+    Default: `data.test`. Example: `"recordings/field"`."""
+    false_alarms: Positive = 1.0
+    """False alarms that all monitors together may raise in a month of 26 million windows."""
+    monitors: dict[str, dict[str, Any]] = {}
+    """Options of monitors, by their kind. Default: all monitors with their defaults. Example: `{ univariate = {
+    least = 0.2 } }`."""
+
+
+class Uncertainty(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What is fitted on the test windows, so that the model is as sure as it is right."""
+
+    temperature: bool | None = None
+    """Whether a temperature is fitted. Default: if the decoder classifies, and has neither a threshold nor a
+    temperature."""
+    coverage: Annotated[float, Meta(gt=0, lt=1)] = 0.9
+    """Share of the windows whose set of classes, or whose interval, has the truth in it."""
+    intervals: bool = True
+    """Whether sets or intervals are in the results."""
+    method: Literal["lac", "aps"] = "lac"
+    """How sets are made: `"lac"` makes the smallest sets, `"aps"` covers classes more evenly."""
+    bayes: bool = False
+    """Whether a Bayes filter over windows is added, with transitions counted in the recordings of `data.test`."""
 
 
 class Search(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -178,6 +212,8 @@ class Project(msgspec.Struct, kw_only=True):
     quantize: Quantize
     verify: Verify
     search: Search
+    reference: Reference
+    uncertainty: Uncertainty
     coreml: dict[str, Any]
     sign: Sign | None
 
@@ -195,6 +231,8 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "quantize": Quantize,
     "verify": Verify,
     "search": Search,
+    "reference": Reference,
+    "uncertainty": Uncertainty,
     "sign": Sign,
 }
 REQUIRED = ("model", "data", "bundle")
@@ -225,8 +263,9 @@ def build(tables: Mapping[str, Any], file: Path) -> Project:
             filled[name] = fill(kind, _table(tables, name, problems), name, base, problems)
     coreml = _table(tables, "coreml", problems)
     _fill_coreml(coreml, base, problems)
-    problems += _files(filled.get("model"), filled.get("data"))
+    problems += _files(filled)
     problems += _source(filled.get("data"))
+    problems += _monitors(filled.get("reference"))
     if filled.get("bundle"):
         problems += _disagreements(filled["bundle"], filled.get("data"))
     if problems:
@@ -249,12 +288,26 @@ def _fill_coreml(table: dict[str, Any], base: Path, problems: list[str]) -> None
     fill(coreml.Config, table, "coreml", base, problems)
 
 
-def _files(model: Model | None, data: Data | None) -> list[str]:
+def _files(filled: Mapping[str, Any]) -> list[str]:
     """Return which files are missing."""
-    named: dict[str, Path | None] = {"model.path": model.path} if model else {}
-    if data:
-        named |= {f"data.{key}": getattr(data, key) for key in ("calibration", "test", "targets", "groups")}
+    keys = {"model": ("path",), "data": ("calibration", "test", "targets", "groups"), "reference": ("data",)}
+    named = {
+        f"{name}.{key}": getattr(filled[name], key)
+        for name, wanted in keys.items()
+        for key in wanted
+        if filled.get(name)
+    }
     return [f"{key}: {path}: no such file or folder" for key, path in named.items() if path and not path.exists()]
+
+
+def _monitors(reference: Reference | None) -> list[str]:
+    """Return what is wrong with the options of monitors."""
+    tables = reference.monitors if reference else {}
+    return [
+        problem
+        for kind, options in tables.items()
+        for problem in _options("monitors", kind, options, f"reference.monitors.{kind}")
+    ]
 
 
 def _source(data: Data | None) -> list[str]:

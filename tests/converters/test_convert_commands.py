@@ -205,7 +205,12 @@ def test_a_comparison_counts_points_agreement_and_changes() -> None:
     found = compare.compare("int8", exact, other, windows(0, 0, 1, 1), BUNDLE, groups)
     assert (found.metric_loss_points, found.agreement, found.size_ratio) == (25, 0.75, 0.25)
     assert found.changes == [{"from": "a", "to": "b", "windows": 1}]
-    assert found.groups["x"] == {"accuracy": 0.5, "windows": 2}
+    assert found.groups["x"] == {
+        "accuracy": 0.5,
+        "windows": 2,
+        "low": pytest.approx(0.061, abs=1e-3),
+        "high": pytest.approx(0.939, abs=1e-3),
+    }
     assert found.errors[0]["largest"] == pytest.approx(0.4)
     failures = compare.judged(found, Verify(max_size_ratio=0.2)).failures
     assert [text.split()[0] for text in failures] == ["accuracy", "agreement", "size"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from limpet.contracts.outputs import Regression
 from limpet.errors import ModelError
 from limpet.inference.stages import open_decoder, open_postprocess
 
@@ -28,7 +29,8 @@ class OutputStages:
         self._kind = plan.decoder
         self.decoder = open_decoder(plan.decoder, spec)
         self.postprocess = open_postprocess(plan.postprocess, self.decoder.spec)
-        if any("scores" in plugin.abilities.wants for plugin in plan.postprocess):
+        wanted = any("scores" in plugin.abilities.wants for plugin in plan.postprocess)
+        if wanted and plan.decoder.abilities.output is not Regression:  # quantities have no scores
             self.want_scores()
         both = list(zip(plan.postprocess, self.postprocess, strict=True))
         self._calls = tuple(stage.__call__ for stage in self.postprocess)
