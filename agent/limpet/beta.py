@@ -57,14 +57,19 @@ def _away_from_zero(value: float) -> float:
 
 def quantile(p: float, a: float, b: float) -> float:
     """Return the share below which the distribution has the probability ``p``."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if cdf(middle, a, b) < p:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+    # Newton's method, and bisection where that would leave the interval.
+    low, high, at, scale = 0.0, 1.0, a / (a + b), log_beta(a, b)
+    for _ in range(100):
+        excess = cdf(at, a, b) - p
+        low, high = (low, at) if excess > 0 else (at, high)
+        density = math.exp((a - 1) * math.log(at) + (b - 1) * math.log1p(-at) - scale)
+        after = at - excess / density if density > _TINY else low
+        if not low < after < high:
+            after = (low + high) / 2
+        if abs(after - at) <= 1e-12 * at or not 0 < after < 1:
+            return after
+        at = after
+    return at
 
 
 def interval(right: int, answers: int, level: float = 0.95) -> Interval:

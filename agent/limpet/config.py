@@ -19,11 +19,14 @@ from limpet.contracts.fields import NAME_PATTERN, NAME_RULE, Count, Positive, Sh
 from limpet.device import directories
 from limpet.errors import ConfigError, ConfigFileError, Problem
 from limpet.filling import S, fill, fill_partly, form, values_of
+from limpet.learning import slices
+from limpet.learning.advice import RetrainingOptions
+from limpet.learning.slices import Groups  # noqa: TC001 - msgspec reads it
 from limpet.tables import ApiTable, TrustTable, UpdatesTable
 from limpet.wording import suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 Identifier = Annotated[str, Meta(pattern=NAME_PATTERN, extra={"use": NAME_RULE})]
 """A word that may stand in an MQTT topic, a file name and a result's id."""
@@ -50,6 +53,7 @@ CommandName = Literal[
     "rollback",
     "cancel",
     "feedback",
+    "undo",
 ]
 
 
@@ -155,6 +159,12 @@ class PipelineConfig(PipelineOptions, kw_only=True, forbid_unknown_fields=True):
     backup: Backup | None = None
     """A lighter model that takes over if the main one fails or is too slow. Default: none. Example: `{ model =
     "motion-small", slower_than_ms = 50 }`."""
+
+    groups: Groups = msgspec.field(default_factory=dict)
+    """What results belong to, for the accuracy of each slice: a value for each group, or values by the local time
+    of day. Example: `{ site = "north", shift = { day = "06:00-18:00", night = "18:00-06:00" } }`."""
+    retraining: RetrainingOptions = RetrainingOptions()
+    """When the event `retraining_advised` is published. Example: `{ labels = 200 }`."""
 
     @property
     def models(self) -> list[str]:
@@ -356,11 +366,18 @@ def _pipelines(
             problems.append(f"pipelines.{name}.source: no source {source!r}{suggest(source, groups['sources'])}")
         if readable is None:
             continue
-        problems.extend(f"pipelines.{name}.{problem}" for problem in [*_heavier(readable), *_same(readable)])
+        problems.extend(f"pipelines.{name}.{problem}" for problem in _further_problems(readable))
         if known := [each for each in readable.delegates if delegates.get(each, each) is not None]:
             is_right = len(problems) == before and source in sources
             (right if is_right else wrong)[name] = msgspec.structs.replace(readable, delegates=known)
     return right, wrong
+
+
+def _further_problems(pipeline: PipelineConfig) -> Iterator[str]:
+    """Yield what is wrong with a pipeline, and no type can say."""
+    yield from _heavier(pipeline)
+    yield from _same(pipeline)
+    yield from slices.problems(pipeline.groups)
 
 
 def _heavier(pipeline: PipelineConfig) -> list[str]:

@@ -90,6 +90,39 @@ def test_what_is_enrolled_is_kept_until_it_is_forgotten(tmp_path: Path) -> None:
     assert third.labels == {}
 
 
+def test_changes_of_labels_are_undone_the_last_first_also_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "learned" / "enrolled"
+    first = opened()
+    first.keep(path)
+    enrol(first, "cup", (1, 0))
+    enrol(first, "cup", (0, 1))
+    first.forget("cup")
+    second = opened()
+    assert second.keep(path) == ""
+    second.undo(1)
+    assert second.labels == {"cup": 2}
+    second.undo(1)
+    assert second.labels == {"cup": 1}
+    assert decoded(second, row(1, 0)).similarity == 1.0
+    third = opened()
+    assert third.keep(path) == ""
+    assert third.labels == {"cup": 1}
+    with pytest.raises(ValueError, match="1 changes of labels are remembered; 2 cannot be undone"):
+        third.undo(2)
+    third.undo(1)
+    assert third.labels == {}
+
+
+def test_only_so_many_changes_are_remembered() -> None:
+    decoder = opened()
+    for number in range(embed.MOST_PAST + 3):
+        enrol(decoder, f"label {number}", (1, 0))
+    decoder.undo(embed.MOST_PAST)
+    assert decoder.labels.keys() == {"label 0", "label 1", "label 2"}
+    with pytest.raises(ValueError, match="0 changes of labels are remembered"):
+        decoder.undo(1)
+
+
 def test_a_label_that_is_not_enrolled_cannot_be_forgotten() -> None:
     decoder = opened(prototypes={"east": [1, 0]})
     with pytest.raises(ValueError, match="'east' is not enrolled; enrolled: none"):

@@ -58,9 +58,10 @@ from support import dialects, reports
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.contracts.commands import Feedback
+    from limpet.audit.entry import Who
+    from limpet.contracts.commands import Feedback, Undo
     from limpet.contracts.dialect import Publish
-    from limpet.contracts.messages import FeedbackTaken, Reply
+    from limpet.contracts.messages import FeedbackTaken, Reply, Undone
     from limpet.updates.stimuli import Ordered
     from limpet.wire.records import Ask
 
@@ -242,6 +243,12 @@ class _Workers:
 
     def feedback(self, feedback: Feedback) -> FeedbackTaken:
         raise ValueError(feedback.id)
+
+    def undo(self, undo: Undo, who: Who) -> Undone:
+        raise ValueError(f"{undo.pipeline} {who.reporter}")
+
+    def taught(self, taught: object, who: Who) -> None:
+        pass
 
     def restart(self, pipeline: str) -> None:
         raise KeyError(pipeline)

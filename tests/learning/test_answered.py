@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limpet.contracts.outputs import (
@@ -66,6 +66,7 @@ def test_an_output_of_an_unknown_form_says_nothing(output: bytes) -> None:
     assert short(output) is None
 
 
+@settings(max_examples=40)
 @given(
     st.recursive(
         st.none() | st.floats() | st.text(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limpet import beta
@@ -41,6 +41,7 @@ def test_the_interval_is_that_of_jeffreys_prior(right: int, answers: int, low: f
     assert beta.interval(right, answers) == pytest.approx((low, high), abs=1e-9)
 
 
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.integers(0, 10_000))
 def test_any_counts_have_an_interval_around_their_share(right: int, wrong: int) -> None:
     low, high = beta.interval(right, right + wrong)

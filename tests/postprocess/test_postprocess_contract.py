@@ -105,6 +105,8 @@ WORKING = [
     Case("conformal", {"quantile": 0.8, "method": "aps", "random": True, "empty": True, "most": 1}, TALK),
     Case("conformal", {"quantiles": {"a": 1.5, "c": 0.1}}, HEAT),
     Case("conformal", {"quantiles": {"a": [1, 2]}, "levels": [0.8, 0.95], "aim": 0.92}, HEAT),
+    Case("priors", {"weights": {"a": 0.25, "c": 3}}, TALK),
+    Case("priors", {"weights": {"b": 9}, "threshold": 0.6}, TALK),
     Case("bayes", {"stay": 0.9}, TALK),
     Case("bayes", {"stay": 0.9, "threshold": 0.99, "most": 1, "weight": 0.5, "when": [NIGHT]}, TALK),
     Case("bayes", {"transition": [[0.9, 0.1, 0], [0, 0.9, 0.1], [0.1, 0, 0.9]], "seconds": 0.04}, TALK),

@@ -43,6 +43,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "rollback": {"pipeline": "motion"},
     "cancel": {"pipeline": "motion"},
     "feedback": {"id": "press-07/motion/b/1", "truth": ["walk"]},
+    "undo": {"pipeline": "motion", "number": 3},
 }
 
 

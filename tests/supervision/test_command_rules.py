@@ -9,16 +9,27 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from limpet.audit.entry import Who
 from limpet.contracts.commands import REQUESTS
-from limpet.contracts.messages import FeedbackTaken, Right
+from limpet.contracts.messages import FeedbackTaken, Right, Undone
 from limpet.supervision.commands import AT_ONCE, Commands, Received
-from limpet.wire.records import NIL, Ask, RawAnswered, RunWindows, SetLogLevel, SetThreshold
+from limpet.wire.records import (
+    NIL,
+    Ask,
+    EnrolLabel,
+    ForgetLabel,
+    RawAnswered,
+    RunWindows,
+    SetLogLevel,
+    SetThreshold,
+    UndoLabels,
+)
 from support import reports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.contracts.commands import Feedback
+    from limpet.contracts.commands import Feedback, Undo
     from limpet.contracts.messages import Reply
     from limpet.updates.stimuli import Ordered
 
@@ -48,6 +59,8 @@ class Workers:
         self.restarted: list[str] = []
         self.ordered: list[Ordered] = []
         self.files = 0
+        self.undone: list[tuple[int | None, Who]] = []
+        self.lessons: list[tuple[EnrolLabel | ForgetLabel, Who]] = []
 
     def restart(self, pipeline: str) -> None:
         if pipeline != "press":
@@ -58,6 +71,17 @@ class Workers:
         if isinstance(feedback.truth, float):
             raise ValueError("feedback.tolerance: missing")
         return FeedbackTaken(known=True, right=Right(old=True, new=feedback.truth is None))
+
+    def undo(self, undo: Undo, who: Who) -> Undone:
+        if undo.pipeline != "press":
+            raise KeyError(undo.pipeline)
+        if undo.number == 9:
+            raise ValueError("adaptation 9 is not in force; there are 1, 2")
+        self.undone.append((undo.number, who))
+        return Undone(numbers=[1, 2], labels=0 if undo.number else 2)
+
+    def taught(self, taught: EnrolLabel | ForgetLabel, who: Who) -> None:
+        self.lessons.append((taught, who))
 
     def order(self, pipeline: str, ordered: Ordered) -> str:
         if pipeline != "press":
@@ -203,3 +227,44 @@ def test_commands_beyond_the_limit_are_recorded_as_refused() -> None:
     for _ in range(int(AT_ONCE) + 3):
         desk.do("ping")
     assert len([1 for _, _, _, error in desk.recorded if error]) == 3
+
+
+def test_adaptations_are_undone_by_who_asks() -> None:
+    desk = Desk()
+    assert desk.do("undo", pipeline="press", number=1).replies[0].result == Undone(numbers=[1, 2])
+    assert desk.workers.undone == [(1, Who(reporter="mqtt", topic="operators/anna"))]
+    assert desk.do("undo", pipeline="press", number=9).error == "adaptation 9 is not in force; there are 1, 2"
+    assert desk.do("undo", pipeline="pump").error == "no pipeline 'pump' is running"
+
+
+def test_labels_are_undone_by_their_worker_which_answers() -> None:
+    desk = Desk()
+    command = desk.do("undo", pipeline="press")
+    (asked,) = desk.workers.asked
+    assert (asked.what, command.replies) == (UndoLabels("press", 2), [])
+    desk.commands.answered(RawAnswered(asked.number, "", msgspec.Raw(b'{"labels":{}}')))
+    assert command.replies[0].result == Undone(numbers=[1, 2], labels=2)
+
+
+def test_a_label_that_a_worker_has_enrolled_or_forgotten_is_noted_with_who_did_it() -> None:
+    desk = Desk()
+    desk.do("enrol", pipeline="press", label="Anna")
+    desk.do("forget", pipeline="press", label="Anna")
+    desk.do("forget", pipeline="press", label="Bert")
+    enrolled, forgotten, failed = desk.workers.asked
+    for asked, error in ((enrolled, ""), (forgotten, ""), (failed, "'Bert' is not enrolled")):
+        desk.commands.answered(RawAnswered(asked.number, error))
+    assert desk.workers.lessons == [
+        (EnrolLabel("press", "Anna", 1), Who(reporter="mqtt", topic="operators/anna")),
+        (ForgetLabel("press", "Anna"), Who(reporter="mqtt", topic="operators/anna")),
+    ]
+
+
+def test_a_person_on_the_device_needs_no_permission_in_the_configuration() -> None:
+    desk = Desk("ping")
+    command = Command("undo", pipeline="press", number=2)
+    desk.commands.take_local(command, "root (sudo: anna)")
+    desk.commands.tend()
+    assert command.error == ""
+    assert desk.workers.undone == [(2, Who(user="root (sudo: anna)"))]
+    assert "not allowed here" in desk.do("undo", pipeline="press").error

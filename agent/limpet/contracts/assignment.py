@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from limpet.contracts.adaptation import AdaptOptions, Correction
 from limpet.contracts.captures import KeepOptions
 from limpet.contracts.fields import Count, InputValue, Positive, Share, WindowSpec
 from limpet.contracts.savings import CacheOptions, CascadeOptions, EarlyExitOptions, GateOptions
@@ -135,6 +136,9 @@ class PipelineOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     windows = 8 }`."""
     keep: KeepOptions | None = None
     """Keep windows on the disk, with their results, by these rules. Default: none are kept. Example: `{}`."""
+    adapt: AdaptOptions | None = None
+    """What the device may change about the pipeline, and how far. Default: nothing. Example: `{ threshold = {
+    least = 0.5, most = 0.9 } }`."""
 
 
 class Folders(msgspec.Struct, frozen=True):
@@ -203,6 +207,7 @@ class PipelineAssignment(msgspec.Struct, frozen=True):
 
     ``backed_up``: another model takes over if this one fails. Until then it stays open, so that no sample is lost.
     ``light``: the light model of a cascade.
+    ``correction``: adaptations that it runs with.
     """
 
     name: str
@@ -212,6 +217,7 @@ class PipelineAssignment(msgspec.Struct, frozen=True):
     after: str = ""
     backed_up: bool = False
     light: ModelFile | None = None
+    correction: Correction | None = None
 
 
 class ShadowAssignment(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from limpet.contracts.accuracy import MOST_GROUPS, GroupName
 from limpet.contracts.explanation import Question
 from limpet.contracts.messages import Tensor
 
@@ -148,16 +149,28 @@ LONGEST_ID = 256
 
 
 class Feedback(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Gives the truth about the window of a result, while a new model is compared with the one before.
+    """Gives the truth about the window of a result: one of the last of its pipeline, or a captured one.
 
     ``id``: that of the result. ``truth``: a label, a number, all labels that apply, or null if nothing is there.
-    ``tolerance``: how far a number may be off. A number needs it. The answer says which model was right, or why
-    that is not known.
+    ``tolerance``: how far a number may be off. A number needs it. ``groups``: where the window belongs, such as
+    ``{"machine": "m7"}``, in place of the pipeline's own. The answer says whether the result was right, and which
+    model was, while a new model is compared with the one before.
     """
 
     id: Annotated[str, Meta(max_length=LONGEST_ID)]
     truth: str | float | list[str] | None
     tolerance: Annotated[float, Meta(ge=0, le=1e300)] | None = None
+    groups: Annotated[dict[GroupName, GroupName], Meta(max_length=MOST_GROUPS)] = {}
+
+
+class Undo(msgspec.Struct, forbid_unknown_fields=True):
+    """Undoes an adaptation of a pipeline and all later ones. Default: the newest one that is in force.
+
+    The answer has the numbers of those that were undone.
+    """
+
+    pipeline: str
+    number: Annotated[int, Meta(ge=1, le=1 << 53)] | None = None
 
 
 Request: TypeAlias = (
@@ -178,6 +191,7 @@ Request: TypeAlias = (
     | Rollback
     | Cancel
     | Feedback
+    | Undo
 )
 REQUESTS: dict[str, type[Request]] = {
     "ping": Ping,
@@ -197,4 +211,5 @@ REQUESTS: dict[str, type[Request]] = {
     "rollback": Rollback,
     "cancel": Cancel,
     "feedback": Feedback,
+    "undo": Undo,
 }

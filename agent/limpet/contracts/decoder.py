@@ -92,6 +92,12 @@ class Enrolling(Stage, Protocol):
     def forget(self, label: str) -> None:
         """Remove an enrolled label. ``ValueError`` if there is none. ``OSError`` if it stays in the file."""
 
+    def undo(self, count: int) -> None:
+        """Take back the last changes of labels: what was enrolled is removed, what was forgotten is back.
+
+        ``ValueError`` if so many are not remembered. ``OSError`` if they stay in the file.
+        """
+
 
 class DecoderPlugin(Protocol):
     """A module that makes decoders. It may declare ``ABILITIES``.

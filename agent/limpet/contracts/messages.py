@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from limpet.contracts.accuracy import AccuracyHealth
+from limpet.contracts.adaptation import AdaptationsHealth
 from limpet.contracts.captures import CaptureHealth
 from limpet.contracts.detected_events import DetectedEvent
 from limpet.contracts.drift import DriftEvent, MonitorsHealth
@@ -128,6 +130,7 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     saved, each by its name. It is null if the pipeline has none of them. ``uncertainty`` is null if no result can
     abstain, ``captures`` if no windows are kept. ``monitors`` is null if the model has no reference, or they are
     switched off.
+    ``accuracy`` is null without feedback, ``adaptations`` if the device never changed anything.
     """
 
     device: str
@@ -154,6 +157,8 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     uncertainty: UncertaintyHealth | None = None
     monitors: MonitorsHealth | None = None
     captures: CaptureHealth | None = None
+    accuracy: AccuracyHealth | None = None
+    adaptations: AdaptationsHealth | None = None
     latency_us: dict[str, StageLatency]
 
 
@@ -337,11 +342,14 @@ class Right(msgspec.Struct, kw_only=True):
 class FeedbackTaken(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What became of ``command/feedback``. ``known``: it counts. Otherwise ``reason`` says why not.
 
-    ``right``: which model was right. The same result may get feedback again; the last one counts.
+    ``was_right``: whether the result was right, null if the model had not decided. ``right``: which model was, if
+    a new one is compared with the one before. If the comparison could not count it, ``reason`` says why. The same
+    result may get feedback again; the last one counts.
     """
 
     known: bool
     reason: str = ""
+    was_right: bool | None = None
     right: Right | None = None
 
 
@@ -349,6 +357,13 @@ class KeepTaken(msgspec.Struct, kw_only=True):
     """How many windows went to the ring of captures, as ``command/keep`` answers it."""
 
     windows: Annotated[int, Meta(ge=0, le=1 << 20)]
+
+
+class Undone(msgspec.Struct, kw_only=True):
+    """What ``command/undo`` has undone: numbers of adaptations, and how many of them were enrolled labels."""
+
+    numbers: list[int]
+    labels: int = 0
 
 
 class SnapshotTaken(msgspec.Struct, kw_only=True):

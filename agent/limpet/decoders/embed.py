@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from math import isfinite, isnan
 from pathlib import Path  # noqa: TC003 - msgspec reads it
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -27,7 +27,7 @@ from limpet.device import kept_file
 from limpet.errors import UnreadableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -41,10 +41,12 @@ DIGITS = 6
 LARGEST = 4096
 """Numbers in an embedding."""
 MOST_LABELS = 256
+MOST_PAST = 16
+"""Changes of labels that can be undone."""
 MOST_WAITING = 16
 """Commands that may wait for windows."""
 FORMAT = 1
-_LARGEST_FILE = MOST_LABELS * (8 * LARGEST + 4 * LONGEST_ENROLLED + 64) + (1 << 12)
+_LARGEST_FILE = (MOST_LABELS + MOST_PAST) * (8 * LARGEST + 4 * LONGEST_ENROLLED + 64) + (1 << 12)
 
 Vector = Annotated[list[float], Meta(min_length=1, max_length=LARGEST)]
 
@@ -76,17 +78,29 @@ class Enrolled(msgspec.Struct, forbid_unknown_fields=True):
     total: Vector
 
 
+class Past(msgspec.Struct, forbid_unknown_fields=True):
+    """What a label was before a change, ``None`` if it was not enrolled."""
+
+    label: EnrolledLabel
+    before: Enrolled | None
+
+
 class Kept(msgspec.Struct, forbid_unknown_fields=True):
-    """What is in the file. ``size``: numbers in an embedding."""
+    """What is in the file. ``size``: numbers in an embedding. ``past``: the last changes, oldest first."""
 
     format: Annotated[int, Meta(ge=FORMAT, le=FORMAT)]
     size: Annotated[int, Meta(ge=1, le=LARGEST)]
     labels: Annotated[dict[EnrolledLabel, Enrolled], Meta(max_length=MOST_LABELS)]
+    past: Annotated[list[Past], Meta(max_length=MOST_PAST)] = []
 
 
 class _Prototype(NamedTuple):
     windows: int
     total: NDArray[np.float64]
+
+
+_Before: TypeAlias = tuple[dict[str, _Prototype], tuple[tuple[str, _Prototype | None], ...]]
+"""Labels and past changes, as they were."""
 
 
 @dataclass
@@ -122,6 +136,7 @@ class Embed:
         self._size = size
         self._given = {label: _Prototype(1, _unit(np.array(one))) for label, one in config.prototypes.items()}
         self._enrolled: dict[str, _Prototype] = {}
+        self._past: tuple[tuple[str, _Prototype | None], ...] = ()
         self._waiting: deque[_Waiting] = deque()
         self._path: Path | None = None
         self._arrange()
@@ -162,7 +177,9 @@ class Embed:
         try:
             kept = None if path is None else kept_file.load(path, Kept, _LARGEST_FILE)
             if kept is not None:
-                self._enrolled = _restored(kept, self._size)
+                enrolled = _restored(kept.labels, kept.size, self._size)
+                self._past = tuple((one.label, _past(one, kept.size, self._size)) for one in kept.past)
+                self._enrolled = enrolled
         except UnreadableError as error:
             return f"what was enrolled cannot be used, and is empty now: {error}"
         self._arrange()
@@ -184,9 +201,30 @@ class Embed:
         if label not in self._enrolled:
             known = ", ".join(sorted(self._enrolled)) or "none"
             raise ValueError(f"{label!r} is not enrolled; enrolled: {known}")
-        before = dict(self._enrolled)
+        before = self._remember(label)
         del self._enrolled[label]
         self._keep_or_restore(before)
+
+    def undo(self, count: int) -> None:
+        """Take back the last changes. ``ValueError`` if so many are not remembered.
+
+        ``OSError`` if they stay in the file.
+        """
+        if count > len(self._past):
+            raise ValueError(f"{len(self._past)} changes of labels are remembered; {count} cannot be undone")
+        before = dict(self._enrolled), self._past
+        for label, known in reversed(self._past[len(self._past) - count :]):
+            self._enrolled.pop(label, None)
+            if known is not None:
+                self._enrolled[label] = known
+        self._past = self._past[: len(self._past) - count]
+        self._keep_or_restore(before)
+
+    def _remember(self, label: str) -> _Before:
+        """Take note of a label that is about to change. Return all that is known now."""
+        before = dict(self._enrolled), self._past
+        self._past = (*self._past, (label, self._enrolled.get(label)))[-MOST_PAST:]
+        return before
 
     def _take(self, vector: NDArray[np.float64]) -> None:
         """Give a window to the command that has waited longest."""
@@ -196,12 +234,12 @@ class Embed:
         if first.left:
             return
         self._waiting.popleft()
-        before = dict(self._enrolled)
-        known = before.get(first.label)
+        known = self._enrolled.get(first.label)
         total = first.total if known is None else known.total + first.total
         if not total.any():
             first.done("its windows are opposite to each other, so they have no mean")
             return
+        before = self._remember(first.label)
         self._enrolled[first.label] = _Prototype(first.windows + (known.windows if known else 0), total)
         try:
             self._keep_or_restore(before)
@@ -210,19 +248,20 @@ class Embed:
         else:
             first.done("")
 
-    def _keep_or_restore(self, before: dict[str, _Prototype]) -> None:
+    def _keep_or_restore(self, before: _Before) -> None:
         """Write the file. If that fails, nothing has changed."""
         try:
             if self._path is not None:
-                kept_file.save(self._path, Kept(FORMAT, self._size, self._labels_to_keep()))
+                past = [Past(label, _to_keep(one) if one else None) for label, one in self._past]
+                kept_file.save(self._path, Kept(FORMAT, self._size, self._labels_to_keep(), past))
         except OSError:
-            self._enrolled = before
+            self._enrolled, self._past = before
             raise
         finally:
             self._arrange()
 
     def _labels_to_keep(self) -> dict[str, Enrolled]:
-        return {label: Enrolled(one.windows, one.total.tolist()) for label, one in self._enrolled.items()}
+        return {label: _to_keep(one) for label, one in self._enrolled.items()}
 
     def _arrange(self) -> None:
         """Prepare to compare with all prototypes; an enrolled label takes the place of a given one."""
@@ -232,15 +271,27 @@ class Embed:
         self._matrix = np.array(rows).reshape(-1, self._size)
 
 
-def _restored(kept: Kept, size: int) -> dict[str, _Prototype]:
-    """Return what a file has. ``UnreadableError`` if it is of another model, or has no directions."""
-    if kept.size != size:
-        raise UnreadableError(f"it has embeddings of {kept.size} numbers, and the model gives {size}")
-    found = {label: _Prototype(one.windows, np.array(one.total)) for label, one in kept.labels.items()}
+def _to_keep(one: _Prototype) -> Enrolled:
+    return Enrolled(one.windows, one.total.tolist())
+
+
+def _restored(labels: Mapping[str, Enrolled], of: int, size: int) -> dict[str, _Prototype]:
+    """Return labels of a file, whose embeddings have ``of`` numbers.
+
+    ``UnreadableError`` if it is of another model, or has no directions.
+    """
+    if of != size:
+        raise UnreadableError(f"it has embeddings of {of} numbers, and the model gives {size}")
+    found = {label: _Prototype(one.windows, np.array(one.total)) for label, one in labels.items()}
     for label, one in found.items():
         if len(one.total) != size or not np.isfinite(_unit(one.total)).all():
             raise UnreadableError(f"{label!r} has no embedding")
     return found
+
+
+def _past(one: Past, of: int, size: int) -> _Prototype | None:
+    """Return what a label was before a change. ``UnreadableError`` as from ``_restored``."""
+    return None if one.before is None else _restored({one.label: one.before}, of, size)[one.label]
 
 
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:

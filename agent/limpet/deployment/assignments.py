@@ -103,4 +103,5 @@ def _line(desired: Desired, name: str) -> Iterable[DesiredPipeline]:
 
 def _assigned(name: str, one: DesiredPipeline) -> PipelineAssignment:
     assert one.model is not None
-    return PipelineAssignment(name, one.sources, one.model, one.options, one.after, one.backed_up, one.light)
+    how = one.after, one.backed_up, one.light, one.correction
+    return PipelineAssignment(name, one.sources, one.model, one.options, *how)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from limpet.contracts.adaptation import Correction
 from limpet.contracts.assignment import (
     DelegateTable,
     Folders,
@@ -25,17 +27,27 @@ if TYPE_CHECKING:
     from limpet.contracts.assignment import FoundModel
 
 
+Correct: TypeAlias = Callable[[str, ModelFile], Correction | None]
+"""Takes a pipeline and the model that it is to run. Returns how it is to run that."""
+
+
+def as_is(_pipeline: str, _model: ModelFile) -> None:
+    """Return that nothing is changed about a pipeline."""
+
+
 class Rollout(msgspec.Struct, frozen=True):
     """What is known of each pipeline from this run of the daemon.
 
     ``running``: what it runs. It goes on with that if no model that it should run is intact.
     ``failed``: by SHA-256, why a model did not work on this device. It is skipped if there is another one.
-    ``backups``: the pipelines that run their backup model.
+    ``backups``: the pipelines that run their backup model. ``correct`` returns how a pipeline is to run a model,
+    see ``limpet.learning.adaptations``.
     """
 
     running: dict[str, PipelineAssignment] = {}
     failed: dict[str, dict[str, str]] = {}
     backups: frozenset[str] = frozenset()
+    correct: Correct = as_is
 
 
 class DesiredPipeline(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +56,8 @@ class DesiredPipeline(msgspec.Struct, frozen=True, kw_only=True):
     ``model`` is ``None`` if there is none to run. ``problem`` says why not, or why it is not what the
     configuration names. ``skipped``: why higher versions are not run, one sentence each. ``models`` are all
     files that it may run, also those of its ladder and its backup. ``prove``: whether lower versions could run if
-    this one does not give its golden outputs. ``backed_up`` and ``light``: see ``PipelineAssignment``.
+    this one does not give its golden outputs. ``backed_up``, ``light`` and ``correction`` are as in
+    ``PipelineAssignment``.
     """
 
     sources: tuple[str, ...]
@@ -57,6 +70,7 @@ class DesiredPipeline(msgspec.Struct, frozen=True, kw_only=True):
     prove: bool = False
     backed_up: bool = False
     light: ModelFile | None = None
+    correction: Correction | None = None
 
 
 class Desired(msgspec.Struct, frozen=True):
@@ -90,6 +104,7 @@ def desired(
             one,
             models=_files(one, wanted, found),
             backed_up=name not in rollout.backups and has_backup(wanted, found),
+            correction=rollout.correct(name, one.model) if one.model is not None else None,
         )
     return Desired(config.folders, config.sources, pipelines, config.delegates)
 

@@ -14,7 +14,7 @@ from limpet.contracts.data import SampleSpec
 from limpet.contracts.fields import WindowSpec
 from limpet.device import directories
 from limpet.errors import ConfigError, LimpetError, ModelError
-from limpet.inference import unpacking
+from limpet.inference import adapted, unpacking
 from limpet.inference.decoder_fit import check_decoder
 from limpet.inference.delegates import resolve_delegates
 from limpet.inference.input_fit import channels_of_inputs, check_input, narrow_samples
@@ -125,6 +125,11 @@ def _plan(
     facts = describe(manifest, read)
     inputs = plan_inputs(wanted.inputs, manifest, facts, spec)
     columns, samples = narrow_samples(channels_of_inputs(inputs), spec)
+    _refuse_adaptations(pipeline, chosen, samples)
+    correction, labels, base = pipeline.correction, bundle.labels, assignment.folders.base
+    reading_table = adapted.decoder_table(wanted.decoder or manifest.decoder, correction)
+    weighting = adapted.weighting(correction, labels, reading_table, base)
+    offsets = adapted.offsets(correction, samples, base)
     state = plan_state(wanted.stateful, manifest, facts, inputs)
     return PipelinePlan(
         name=pipeline.name,
@@ -132,10 +137,10 @@ def _plan(
         columns=columns,
         spec=samples,
         window=window,
-        transforms=Transforms(chosen.transforms, windows_of(window, samples, wanted.every)),
+        transforms=Transforms((*offsets, *chosen.transforms), windows_of(window, samples, wanted.every)),
         runtime=chosen.runtime,
         decoder=chosen.decoder,
-        postprocess=chosen.postprocess,
+        postprocess=(*weighting, *chosen.postprocess),
         delegates=chosen.delegates,
         inputs=inputs,
         state=state,
@@ -144,7 +149,7 @@ def _plan(
         recheck=wanted.recheck,
         every=wanted.every,
         rate_tolerance=wanted.rate_tolerance,
-        warnings=tuple(warnings(wanted, manifest, state)),
+        warnings=(*warnings(wanted, manifest, state), *adapted.left_out(correction, samples, labels)),
         learned=directories.learned(assignment.folders.state, pipeline.name),
         identity=pipeline.model.sha256,
         monitors=chosen.monitors if bundle.reference else None,
@@ -177,10 +182,11 @@ def _plugins(
     else:
         transforms = written.all("transforms", wanted.transforms, f"{where}.transforms")
     runtime = bundled.runtime(manifest.runtime, wanted.runtime, f"{where}.runtime", written.problems)
+    reading_table = adapted.decoder_table(wanted.decoder or manifest.decoder, pipeline.correction)
     if wanted.decoder is not None:
-        decoder = written.table("decoders", wanted.decoder, f"{where}.decoder")
+        decoder = written.table("decoders", reading_table, f"{where}.decoder")
     elif manifest.decoder:
-        decoder = bundled.table("decoders", manifest.decoder, "decoder")
+        decoder = bundled.table("decoders", reading_table, "decoder")
     else:
         example = 'for example decoder = { kind = "classify" }'
         names = ", ".join(plugins.names("decoders"))
@@ -229,6 +235,13 @@ def _window(pipeline: PipelineAssignment, manifest: Manifest, spec: SampleSpec) 
         raise ConfigError([f"sources.{pipeline.sources[0]}.rate: missing; {why}: give their number a second"])
     refuse_oversize(window, spec)
     return window
+
+
+def _refuse_adaptations(pipeline: PipelineAssignment, chosen: _Plugins, samples: SampleSpec) -> None:
+    """Raise ``ConfigError`` if the pipeline cannot adapt what it is allowed to."""
+    found = adapted.problems(pipeline.options.adapt, chosen.decoder, chosen.postprocess, samples)
+    if problems := [f"pipelines.{pipeline.name}.{problem}" for problem in found]:
+        raise ConfigError(problems)
 
 
 def _refuse_snapshots(pipeline: PipelineAssignment, spec: SampleSpec) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import msgspec
@@ -12,7 +13,7 @@ from limpet import beta
 from limpet.contracts.accuracy import MOST_CLASSES, MOST_GROUPS, MOST_SLICES, AccuracyHealth, RightShare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from limpet.learning.expected import Expected
 
@@ -39,8 +40,14 @@ class Counted(msgspec.Struct, array_like=True, frozen=True):
     def share(self) -> RightShare:
         """What health reports."""
         right = min(self.right, self.answers)
-        low, high = beta.interval(right, self.answers) if self.answers else (0.0, 1.0)
+        low, high = _interval(right, self.answers)
         return RightShare(answers=self.answers, right=right, low=round(low, 4), high=round(high, 4))
+
+
+@lru_cache(maxsize=512)
+def _interval(right: int, answers: int) -> beta.Interval:
+    """Return the interval of a share. An answer changes a few of all that health has."""
+    return beta.interval(right, answers) if answers else beta.Interval(0.0, 1.0)
 
 
 class Judged(msgspec.Struct, array_like=True, frozen=True):
@@ -162,10 +169,4 @@ def floor_of_slice(known: Accuracy, name: str, expected: Expected | None) -> flo
     others, right = known.all.answers - own.answers, known.all.right - own.right
     if others < LEAST_OTHERS:
         return None
-    return beta.interval(min(max(right, 0), others), others).low - MARGIN
-
-
-def right_of(judged: Sequence[Judged], slice_: str) -> Counted:
-    """Return the counts of a slice among some answers."""
-    own = [bool(one.right) for one in judged if slice_ in one.slices and one.right is not None]
-    return Counted(len(own), sum(own))
+    return _interval(min(max(right, 0), others), others).low - MARGIN

@@ -26,8 +26,8 @@ LEAST_FACTOR = 1.1
 """Smaller changes of a prior, as a factor, are not worth one."""
 SIGNIFICANT = 4.0
 """Standard errors by which a mean must have moved."""
-SURE = 0.9
-"""Level of the interval of which the lower limit must reach the share that is to be right."""
+DOUBT = 0.05
+"""How probable it may be that less is right than is wanted, with Jeffreys' prior."""
 
 
 class Threshold(NamedTuple):
@@ -69,10 +69,8 @@ def _lowest(scored: Sequence[tuple[float, bool]], limits: ThresholdLimits) -> tu
         value = limits.least + (limits.most - limits.least) * number / steps
         above = [right for score, right in scored if score >= value]
         right = sum(above)
-        if (
-            len(above) >= max(limits.answers // 5, 5)
-            and beta.interval(right, len(above), SURE).low >= limits.right
-        ):
+        doubt = beta.cdf(limits.right, right + 0.5, len(above) - right + 0.5)
+        if len(above) >= max(limits.answers // 5, 5) and doubt <= DOUBT:
             return value, Counted(len(above), right)
     above = [right for score, right in scored if score >= limits.most]
     return limits.most, Counted(len(above), sum(above))
@@ -193,7 +191,7 @@ def _followed(one: _Channel, present: float, limits: OffsetLimits) -> float:
         return present
     target = min(max(one.latest - one.base, -most), most)
     change = min(max(target - present, -step), step)
-    return round(present + change, 9) if abs(change) > SIGNIFICANT * one.error else present
+    return round(present + change, 9) if abs(target - present) > SIGNIFICANT * one.error else present
 
 
 def _deviation(base: Levels, n: int) -> float:

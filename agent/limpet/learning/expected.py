@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from limpet.contracts.adaptation import MOST_LABELS, Label
+from limpet.contracts.adaptation import MOST_LABELS, Label, Number
 from limpet.contracts.fields import Share
 
 MOST_SLICES = 256
@@ -18,7 +18,8 @@ _Name = Annotated[str, Meta(max_length=64)]
 class Expected(msgspec.Struct, tag=True):
     """Accuracy of the model ``model`` over the reference's windows, that of its slices, and its class priors.
 
-    ``priors`` is empty if there are more than ``MOST_LABELS`` classes.
+    ``priors`` is empty if there are more than ``MOST_LABELS`` classes. ``threshold`` is the decoder's, without an
+    adaptation.
     """
 
     pipeline: _Name
@@ -27,3 +28,4 @@ class Expected(msgspec.Struct, tag=True):
     accuracy: Share | None = None
     slices: Annotated[dict[_Name, Share], Meta(max_length=MOST_SLICES)] = {}
     priors: Annotated[dict[Label, Share], Meta(max_length=MOST_LABELS)] = {}
+    threshold: Number | None = None

@@ -40,8 +40,7 @@ class Auditing:
             self._journal.count(command.name)
             return
         what = What(command=command.name, reason=f"refused: {error}" if error else "obeyed")
-        who = Who(reporter=received.reporter, topic=command.answers)
-        self._journal.record("command", what, pipeline=received.pipeline, who=who)
+        self._journal.record("command", what, pipeline=received.pipeline, who=received.who)
 
     def ran(self, pipeline: str, model: str, version: int, file: ModelFile | None) -> None:
         """Record that a pipeline runs another model than before. ``file``: what it was assigned last."""

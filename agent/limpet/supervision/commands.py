@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from limpet.audit.entry import Who
 from limpet.bucket import Bucket
 from limpet.contracts.commands import (
     BUSY,
@@ -41,6 +42,7 @@ from limpet.contracts.commands import (
     Rollback,
     Snapshot,
     Threshold,
+    Undo,
 )
 from limpet.contracts.explanation import Question
 from limpet.contracts.messages import Reply
@@ -61,12 +63,13 @@ from limpet.wire.records import (
     SetLogLevel,
     SetThreshold,
     TakeSnapshot,
+    UndoLabels,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from limpet.contracts.messages import DeviceHealth, FeedbackTaken, Origin
+    from limpet.contracts.messages import DeviceHealth, FeedbackTaken, Origin, Undone
     from limpet.wire.records import RawAnswered
 
 log = logging.getLogger(__name__)
@@ -80,6 +83,18 @@ _ORDERS: dict[type[Request], Literal["install", "promote", "rollback", "cancel"]
     Rollback: "rollback",
     Cancel: "cancel",
 }
+Asked: TypeAlias = (
+    SetThreshold
+    | Capture
+    | KeepWindows
+    | TakeSnapshot
+    | EnrolLabel
+    | ForgetLabel
+    | UndoLabels
+    | RunWindows
+    | ExplainWindow
+)
+"""What a worker is to do for a command."""
 _EXPLAINED = 4096
 """Largest payload in bytes for which an error says what is wrong with it."""
 
@@ -91,7 +106,13 @@ class Workers(Protocol):
         """Obey an order about the model of a pipeline. Return why not, if so. ``KeyError`` if there is none."""
 
     def feedback(self, feedback: Feedback) -> FeedbackTaken:
-        """Count which of two models was right. ``ValueError`` if the truth cannot be compared with answers."""
+        """Count whether a result was right. ``ValueError`` if the truth cannot be compared with it."""
+
+    def undo(self, undo: Undo, who: Who) -> Undone:
+        """Undo adaptations. ``ValueError`` says why not, ``KeyError`` if there is no such pipeline."""
+
+    def taught(self, taught: EnrolLabel | ForgetLabel, who: Who) -> None:
+        """Take note that a worker has enrolled or forgotten a label."""
 
     def restart(self, pipeline: str) -> None:
         """Restart a pipeline's worker, whether it works or not. ``KeyError`` if it is to have none."""
@@ -104,11 +125,27 @@ class Workers(Protocol):
 
 
 class Received(msgspec.Struct):
-    """A command, and the reporter that it came through. ``pipeline``: the one that it names, once it was read."""
+    """A command, and the reporter that it came through. ``pipeline``: the one that it names, once it was read.
+
+    ``user``: the person on this device who wants it. Then ``reporter`` is empty.
+    """
 
     reporter: str
     command: Command
     pipeline: str = ""
+    user: str = ""
+
+    @property
+    def local(self) -> bool:
+        """Whether it came from a person on this device, and needs no permission in the configuration."""
+        return not self.reporter
+
+    @property
+    def who(self) -> Who:
+        """Who gave it, for the audit journal."""
+        if self.local:
+            return Who(user=self.user)
+        return Who(reporter=self.reporter, topic=self.command.answers)
 
     @property
     def name(self) -> str:
@@ -119,6 +156,15 @@ class Received(msgspec.Struct):
     def payload(self) -> bytes:
         """What came with it, which is not to be trusted."""
         return self.command.payload
+
+
+class _Waiting(NamedTuple):
+    """A command that a worker is to answer. ``result``: what is answered in place of the worker's result."""
+
+    command: Received
+    what: Asked
+    deadline: float
+    result: Undone | None
 
 
 class Commands:
@@ -146,7 +192,7 @@ class Commands:
         self._incoming: deque[Received] = deque()
         self._buckets: dict[str, Bucket] = {}
         """By reporter, so that none takes another's share."""
-        self._waiting: dict[int, tuple[Received, float]] = {}
+        self._waiting: dict[int, _Waiting] = {}
         self._number = 0
         self._flooded: set[str] = set()
 
@@ -154,6 +200,10 @@ class Commands:
         """Have the main thread obey a command. Called by the thread of that reporter."""
         self._incoming.append(Received(reporter, command))
         self._wake()
+
+    def take_local(self, command: Command, user: str) -> None:
+        """Have the main thread obey a command of a person on this device."""
+        self._incoming.append(Received("", command, user=user))
 
     def obey(self, command: Received) -> None:
         """Do a command, and answer it now or when its worker has."""
@@ -190,21 +240,25 @@ class Commands:
         waiting = self._waiting.pop(answer.number, None)
         if waiting:
             result = None if bytes(answer.result) == NIL else answer.result
-            self._answer(waiting[0], error=answer.error, result=result)
+            if isinstance(waiting.what, EnrolLabel | ForgetLabel) and not answer.error:
+                self._workers.taught(waiting.what, waiting.command.who)
+            self._answer(waiting.command, error=answer.error, result=waiting.result or result)
 
     def tend(self) -> None:
         """Obey what came, and answer what no worker will answer any more."""
         while self._incoming:
             self.obey(self._incoming.popleft())
-        late = [number for number, (_, deadline) in self._waiting.items() if deadline < monotonic()]
+        late = [number for number, waiting in self._waiting.items() if waiting.deadline < monotonic()]
         for number in late:
-            self._answer(self._waiting.pop(number)[0], error=f"its worker did not answer within {PATIENCE:.0f} s")
+            self._answer(
+                self._waiting.pop(number).command, error=f"its worker did not answer within {PATIENCE:.0f} s"
+            )
 
     def _read(self, command: Received) -> Request:
         """Return the request. What it raises says why there is none."""
         if command.name not in REQUESTS:
             raise PermissionError(f"there is no command {command.name!r}; there are {', '.join(REQUESTS)}")
-        if command.name not in self._allowed:
+        if command.name not in self._allowed and not command.local:
             raise PermissionError(f"not allowed here: {command.name!r} is not among device.commands")
         if len(command.payload) > LARGEST:
             raise PermissionError(f"the payload has {len(command.payload)} bytes; {LARGEST} is the limit")
@@ -241,6 +295,8 @@ class Commands:
             self._explain(command, request)
         elif isinstance(request, Feedback):
             self._feedback(command, request)
+        elif isinstance(request, Undo):
+            self._undo(command, request)
         else:
             self._ask(command, request.pipeline, _question(request))
 
@@ -255,6 +311,18 @@ class Commands:
             self._answer(command, error=str(error))
         else:
             self._answer(command, result=taken)
+
+    def _undo(self, command: Received, request: Undo) -> None:
+        """Undo adaptations. Labels that were enrolled are the worker's: it answers when they are as before."""
+        try:
+            undone = self._workers.undo(request, command.who)
+        except ValueError as error:
+            self._answer(command, error=str(error))
+            return
+        if undone.labels:
+            self._ask(command, request.pipeline, UndoLabels(request.pipeline, undone.labels), result=undone)
+        else:
+            self._answer(command, result=undone)
 
     def _infer(self, command: Received, request: Infer) -> None:
         """Have windows run. One such command at a time, so that pipelines get on with their own."""
@@ -277,7 +345,7 @@ class Commands:
 
     def _busy_with(self, command: Received) -> bool:
         """Refuse a command while another of the same name waits for its worker. Return whether that is so."""
-        busy = any(waiting.name == command.name for waiting, _ in self._waiting.values())
+        busy = any(waiting.command.name == command.name for waiting in self._waiting.values())
         if busy:
             self._answer(command, error=f"{BUSY} with another {command.name!r}; wait for its answer")
         return busy
@@ -286,15 +354,9 @@ class Commands:
         self,
         command: Received,
         pipeline: str,
-        what: SetThreshold
-        | Capture
-        | KeepWindows
-        | TakeSnapshot
-        | EnrolLabel
-        | ForgetLabel
-        | RunWindows
-        | ExplainWindow,
+        what: Asked,
         payload: bytes = b"",
+        result: Undone | None = None,
     ) -> None:
         self._number += 1
         ask = Ask(self._number, what)
@@ -306,7 +368,7 @@ class Commands:
                 self._workers.ask(pipeline, ask, (file.fileno(),))
         else:
             self._workers.ask(pipeline, ask)
-        self._waiting[self._number] = command, monotonic() + PATIENCE
+        self._waiting[self._number] = _Waiting(command, what, monotonic() + PATIENCE, result)
 
     def _answer(self, command: Received, *, error: str = "", result: Any = None) -> None:
         """Answer, and leave a line in the log: who reads it later wants to know what was done."""

@@ -83,6 +83,8 @@ class HealthReader:
             uncertainty=_uncertainty(account.uncertainty),
             monitors=account.monitors.health,
             captures=_captures(account),
+            accuracy=account.accuracy,
+            adaptations=account.adaptations,
             latency_us={stage: _summary(buckets) for stage, buckets in latency.items()},
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from limpet.learning.expected import Expected
 from limpet.supervision.health import now
 from limpet.supervision.shadows import failure as shadow_failure
 from limpet.updates.answers import Pairs
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from limpet.contracts.drift import MonitorFigures
     from limpet.supervision.captures import Captures
     from limpet.supervision.commands import Commands
+    from limpet.supervision.learning import Learning
     from limpet.supervision.local_api import LocalApi
     from limpet.supervision.pipeline_reports import Outputs
     from limpet.supervision.planner import Planner
@@ -49,6 +51,7 @@ class Hearing:
         commands: Commands,
         api: LocalApi,
         captures: Captures,
+        learning: Learning,
     ) -> None:
         self._ledger = outputs.ledger
         self._events = outputs.events
@@ -57,6 +60,7 @@ class Hearing:
         self._comparisons = comparisons
         self._showing = showing
         self._commands = commands
+        self._learning = learning
         self._recent = api.recent
         self._pictures = api.pictures
         self._tracing = api.tracing
@@ -75,6 +79,8 @@ class Hearing:
         elif isinstance(record, Pairs | ShadowFailed):
             if not self._ledger.has_moved(cell, record.pipeline):
                 self._hear_of_shadow(record)
+        elif isinstance(record, Expected):
+            self._learning.expect(record)
         elif isinstance(record, Snapshot | KeptFile | WindowTimes | EventDetected | LeftOut):
             self._hear_of_window(cell, record)
         else:
@@ -101,6 +107,8 @@ class Hearing:
 
     def _accept(self, cell: str, record: RawResults) -> None:
         accepted = self._ledger.accept(cell, record.items, monotonic())
+        if self._learning.wants_results:
+            self._learning.take_results(accepted)
         if self._recent.wanted:
             self._recent.take(accepted)
         if self._tracing.waits:
@@ -120,6 +128,9 @@ class Hearing:
         if self._comparisons.at_work:
             for pipeline, figures in record.pipelines.items():
                 self._comparisons.take_errors(pipeline, figures.errors)
+        for pipeline, figures in record.pipelines.items():
+            if figures.levels is not None:
+                self._learning.take_levels(pipeline, figures.levels)
         if self._planner.backups.watched:
             self._watch_latencies(record)
         if cell in self._planner.plan.cells:
@@ -132,6 +143,7 @@ class Hearing:
         events = account.monitors.take(figures, model, now(), monotonic())
         for event in events:
             self._events.report_drift(pipeline, event)
+            self._learning.drifted(pipeline, event)
         if events:
             self._planner.report_health(pipeline)
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from limpet.bucket import Bucket
+from limpet.contracts.accuracy import AccuracyHealth
+from limpet.contracts.adaptation import AdaptationsHealth
 from limpet.contracts.captures import CaptureHealth
 from limpet.contracts.messages import ResultMessage, SnapshotMessage
 from limpet.contracts.savings import Saver, SavingCounts, added
@@ -77,6 +79,9 @@ class Account(msgspec.Struct):
     latency: dict[TimedStep, dict[int, int]] = msgspec.field(default_factory=dict)
     backup: BackupModel | None = None
     """What it runs, or ran last, in place of its main model. Then it is degraded."""
+    accuracy: AccuracyHealth | None = None
+    adaptations: AdaptationsHealth | None = None
+    """What ``limpet.supervision.learning`` knows of its model."""
     snapshots: Counter[SnapshotStep] = msgspec.field(default_factory=Counter)
     savings: dict[Saver, SavingCounts] = msgspec.field(default_factory=dict)
     """What each of them saved."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from limpet.contracts.updates import ModelName
 from limpet.deployment.assignments import assignments, with_shadows, with_traces
 from limpet.deployment.candidates import has_others, key, only
-from limpet.deployment.desired import Rollout, deepest, desired, has_backup, planned
+from limpet.deployment.desired import Correct, Rollout, as_is, deepest, desired, has_backup, planned
 from limpet.wire.records import Transition
 from limpet.wording import joined
 
@@ -31,8 +31,11 @@ class News(NamedTuple):
 class Plan:
     """What should run now: ``desired``, and as assignments ``cells``."""
 
-    def __init__(self, config: Config, found: Mapping[str, Sequence[FoundModel]]) -> None:
+    def __init__(
+        self, config: Config, found: Mapping[str, Sequence[FoundModel]], correct: Correct = as_is
+    ) -> None:
         self._config = config
+        self._correct = correct
         self._found = found
         self._failed: dict[str, dict[str, str]] = {}
         self._refused: dict[str, dict[str, str]] = {}
@@ -42,7 +45,7 @@ class Plan:
         self.level = 0
         self.backups: frozenset[str] = frozenset()
         """The pipelines that run their backup model."""
-        self.desired: Desired = desired(config, found)
+        self.desired: Desired = desired(config, found, Rollout(correct=correct))
         self.cells: dict[str, Assignment] = self._cells()
         self.news = models_news({}, self.desired.pipelines)
 
@@ -249,6 +252,11 @@ class Plan:
             *models_news(before, after),
         ]
 
+    def correct(self, in_use: Mapping[str, PipelineAssignment]) -> None:
+        """Have pipelines run with the corrections that are in force now."""
+        self._update(in_use)
+        self.news = []
+
     def look_again(
         self, found: Mapping[str, Sequence[FoundModel]], in_use: Mapping[str, PipelineAssignment]
     ) -> None:
@@ -280,7 +288,7 @@ class Plan:
     def _update(self, in_use: Mapping[str, PipelineAssignment]) -> None:
         names = self._failed.keys() | self._refused.keys()
         failed = {name: {**self._failed.get(name, {}), **self._refused.get(name, {})} for name in names}
-        rollout = Rollout(dict(in_use), failed, self.backups)
+        rollout = Rollout(dict(in_use), failed, self.backups, self._correct)
         self.desired = desired(self._config, self._found, rollout=rollout, level=self.level)
         self.cells = self._cells()
 

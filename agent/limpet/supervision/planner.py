@@ -20,10 +20,12 @@ from limpet.supervision.shadows import clean as clean_shadow
 
 if TYPE_CHECKING:
     from limpet.config import Config
-    from limpet.contracts.assignment import Assignment, FoundModel, ShadowAssignment
+    from limpet.contracts.adaptation import Correction
+    from limpet.contracts.assignment import Assignment, FoundModel, ModelFile, ShadowAssignment
     from limpet.contracts.updates import ModelName
     from limpet.device.host import Host
     from limpet.supervision.fleet import Fleet
+    from limpet.supervision.learning import Learning
     from limpet.supervision.pipeline_reports import Outputs, PipelineReports
     from limpet.supervision.showing import Showing
     from limpet.supervision.updates import Updater
@@ -58,6 +60,7 @@ class Planner:
         outputs: Outputs,
         reports: PipelineReports,
         showing: Showing,
+        learning: Learning,
     ) -> None:
         self.config = config
         self.plan: Plan
@@ -69,6 +72,7 @@ class Planner:
         self._events = outputs.events
         self._reports = reports
         self._showing = showing
+        self._learning = learning
         self._governor = governor.Governor(config.governor)
         self._next_look = 0.0
         self._is_selected = True
@@ -76,7 +80,7 @@ class Planner:
 
     def start(self, checking: Checking) -> None:
         """Make the first plan, and have the workers run it."""
-        self.plan = Plan(self.config, checking.found)
+        self.plan = Plan(self.config, checking.found, self._correction)
         self._assign()
 
     def take_config(self, checking: Checking) -> None:
@@ -117,6 +121,7 @@ class Planner:
         """Report a new state of a pipeline, and have the updates take note of it."""
         wanted = self.plan.desired.pipelines.get(to.pipeline)
         if self._reports.move(to, wanted.model if wanted else None):
+            self._learning.show(to.pipeline)
             self._updates.moved(to, self._fleet.identity(to))
 
     def report_health(self, pipeline: str) -> None:
@@ -136,6 +141,8 @@ class Planner:
         """Decide what a crash, or a model that did not take over, means for the models of a pipeline."""
         if self.plan.hear_incident(incident):
             self._look_again()
+        if incident.event == "swap_failed":
+            self._learning.swap_failed(incident.pipeline, incident.why or incident.reason)
         if incident.event == "swap_failed" and not on_trial:
             self.backups.not_back(incident.pipeline, incident.why or incident.reason, monotonic())
 
@@ -210,6 +217,14 @@ class Planner:
             if model := self.plan.desired.pipelines[name].model:
                 self._ledger.account(name).backup = BackupModel(model.name, model.version, reason)
         self._change()
+
+    def correct(self) -> None:
+        """Have pipelines run with the corrections that are in force now."""
+        self.plan.correct(self._fleet.in_use())
+        self._change()
+
+    def _correction(self, pipeline: str, model: ModelFile) -> Correction | None:
+        return self._learning.correction(pipeline, model.name, model.version)
 
     # --- one change
 

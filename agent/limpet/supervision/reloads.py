@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from limpet.delivery.reporters import Reporters
     from limpet.supervision.checking import Checking
     from limpet.supervision.fleet import Fleet
+    from limpet.supervision.learning import Learning
     from limpet.supervision.local_api import LocalApi
     from limpet.supervision.pipeline_reports import Outputs, PipelineReports
     from limpet.supervision.planner import Planner
@@ -48,6 +49,7 @@ class Reloads:
         planner: Planner,
         reporters: Reporters,
         api: LocalApi,
+        learning: Learning,
         wake: Callable[[], None],
     ) -> None:
         self._path = path
@@ -60,6 +62,7 @@ class Reloads:
         self._checks = planner.checks
         self._reporters = reporters
         self._api = api
+        self._learning = learning
         self._wake = wake
 
     def begin(self) -> None:
@@ -112,6 +115,7 @@ class Reloads:
             self._refuse(adoption.error)
             return
         self._updates.use(adoption.checking.config)
+        self._learning.use(adoption.checking.config)
         self._planner.take_config(adoption.checking)
         self.taken()
         log.info("configuration read again")

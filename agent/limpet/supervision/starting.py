@@ -19,6 +19,7 @@ from limpet.errors import ConfigError
 from limpet.isolation import closed_memory
 from limpet.models import deployed
 from limpet.models.history import History
+from limpet.supervision import learning
 from limpet.supervision.fleet import Fleet
 from limpet.supervision.reloads import placed
 from limpet.supervision.roster import Roster
@@ -60,7 +61,8 @@ def supervise(path: Path, launched: ForkServerProcess, attendance: Attendance) -
         kept = deployed.kept(state, damaged.append)
         journal = Journal(state, origin.boot)
         journal.record("start", What(reason=f"limpet {origin.version} as {origin.device}"))
-        memory = Memory(Roster(state, damaged.append), History(state, damaged.append), journal, kept)
+        learned = learning.read(state, damaged.append)
+        memory = Memory(Roster(state, damaged.append), History(state, damaged.append), journal, kept, learned)
         return Supervisor(path, wanted, origin, launched, memory).run(attendance, damaged)
 
 

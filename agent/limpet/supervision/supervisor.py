@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from limpet.delivery.bus import Bus
 from limpet.delivery.deliveries import DeliveryInbox
 from limpet.delivery.reporters import Reporters, inspect
@@ -27,6 +29,8 @@ from limpet.supervision.ending import Ending
 from limpet.supervision.events import Events
 from limpet.supervision.fleet import Fleet
 from limpet.supervision.hearing import Hearing
+from limpet.supervision.learning import Learning
+from limpet.supervision.learning import Surroundings as AroundLearning
 from limpet.supervision.ledger import Ledger
 from limpet.supervision.local_api import LocalApi, Parts
 from limpet.supervision.pipeline_reports import Outputs, PipelineReports
@@ -38,24 +42,27 @@ from limpet.supervision.update_calls import Calls
 from limpet.supervision.updates import Surroundings, Updater
 from limpet.updates.comparison import Comparisons
 from limpet.wakeup import Wakeup
+from limpet.wire.records import ForgetLabel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from limpet.audit.entry import Who
     from limpet.audit.journal import Journal
     from limpet.config import Config
-    from limpet.contracts.commands import Feedback
-    from limpet.contracts.messages import DeviceHealth, FeedbackTaken, Origin, State
+    from limpet.contracts.commands import Feedback, Undo
+    from limpet.contracts.messages import DeviceHealth, FeedbackTaken, Origin, State, Undone
     from limpet.delivery.monitor import Monitor
     from limpet.fork.launch import ForkServerProcess
+    from limpet.learning.state import AllLearned
     from limpet.models.deployed import Kept
     from limpet.models.history import History
     from limpet.supervision.checking import Checking
     from limpet.supervision.roster import Roster
     from limpet.updates.stimuli import Ordered
-    from limpet.wire.records import Ask, ToSupervisor
+    from limpet.wire.records import Ask, EnrolLabel, ToSupervisor
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +88,16 @@ class Memory(NamedTuple):
     history: History
     journal: Journal
     updates: Kept
+    learned: AllLearned
 
 
 class _Workers:
     """The workers, as commands use them: ``restart`` also tries the models again that failed."""
 
-    def __init__(self, fleet: Fleet, planner: Planner, updates: Updater, comparisons: Comparisons) -> None:
+    def __init__(
+        self, fleet: Fleet, planner: Planner, updates: Updater, comparisons: Comparisons, learning: Learning
+    ) -> None:
+        self._learning = learning
         self._fleet = fleet
         self._planner = planner
         self._updates = updates
@@ -102,8 +113,23 @@ class _Workers:
         return self._updates.order(pipeline, ordered)
 
     def feedback(self, feedback: Feedback) -> FeedbackTaken:
-        """Count which of two models was right. ``ValueError`` if the truth cannot be compared with answers."""
-        return self._comparisons.feedback(feedback.id, feedback.truth, feedback.tolerance)
+        """Count whether a result was right, and which of two models was while they are compared.
+
+        ``ValueError`` if the truth cannot be compared with answers.
+        """
+        compared = self._comparisons.feedback(feedback.id, feedback.truth, feedback.tolerance)
+        counted = self._learning.feedback(feedback)
+        if compared.known:
+            return replace(compared, was_right=counted.was_right)
+        return replace(counted, reason=compared.reason) if counted.known and self._comparisons.at_work else counted
+
+    def undo(self, undo: Undo, who: Who) -> Undone:
+        """Undo adaptations. ``ValueError`` says why not, ``KeyError`` if there is no such pipeline."""
+        return self._learning.undo(undo.pipeline, undo.number, who, f"by {who.user or who.reporter}")
+
+    def taught(self, taught: EnrolLabel | ForgetLabel, who: Who) -> None:
+        """Take note that a worker has enrolled or forgotten a label."""
+        self._learning.taught(taught.pipeline, taught.label, forgotten=isinstance(taught, ForgetLabel), who=who)
 
     def ask(self, pipeline: str, ask: Ask, fds: tuple[int, ...] = ()) -> None:
         """Have a pipeline's worker answer. ``KeyError`` if it has none."""
@@ -140,8 +166,15 @@ class Supervisor:
         surroundings = Surroundings(self._fleet, self._deliveries, self._host, self._journal, comparisons)
         self._updates = Updater(wanted, memory.updates, surroundings)
         self._reports = PipelineReports(outputs, self._updates)
+        self._learning = Learning(wanted, origin, memory.learned, self._around_learning(comparisons))
         self._planner = Planner(
-            self._updates.boot(), self._fleet, self._updates, outputs, self._reports, self._showing
+            self._updates.boot(),
+            self._fleet,
+            self._updates,
+            outputs,
+            self._reports,
+            self._showing,
+            self._learning,
         )
         self._commands = self._make_commands(wanted, comparisons)
         self._api = self._make_api(directories.api(wanted.device.state))
@@ -159,6 +192,7 @@ class Supervisor:
             self._planner,
             self._reporters,
             self._api,
+            self._learning,
             self._wakeup.wake,
         )
         self._captures = Captures(origin, wanted.device.state, outputs.ledger, outputs.events, self._wakeup.wake)
@@ -171,7 +205,20 @@ class Supervisor:
             self._commands,
             self._api,
             self._captures,
+            self._learning,
         )
+
+    def _around_learning(self, comparisons: Comparisons) -> AroundLearning:
+        return AroundLearning(
+            self._journal,
+            self._outputs.ledger,
+            self._outputs.events,
+            compared=lambda pipeline: comparisons.figures(pipeline) is not None,
+            changed=self._correct,
+        )
+
+    def _correct(self) -> None:
+        self._planner.correct()
 
     def _make_outputs(self, origin: Origin, bus: Bus, memory: Memory) -> Outputs:
         ledger, events = Ledger(origin, bus.extend), Events(origin, self._showing.monitor.append)
@@ -194,7 +241,7 @@ class Supervisor:
         return Commands(
             self._outputs.origin,
             wanted.device.commands,
-            _Workers(self._fleet, self._planner, self._updates, comparisons),
+            _Workers(self._fleet, self._planner, self._updates, comparisons, self._learning),
             self._publish_health,
             self._wakeup.wake,
             self._outputs.auditing.commanded,
@@ -259,6 +306,7 @@ class Supervisor:
         self._captures.close()
         self._showing.close()
         self._fleet.close()
+        self._learning.close()
         self._journal.close()
         self._selector.close()
         self._wakeup.close()
@@ -315,7 +363,12 @@ class Supervisor:
 
     def _due(self) -> float:
         """Return when something is to be done next, on the monotonic clock."""
-        others = [self._planner.next_due(), self._updates.next_due(), self._api.next_due()]
+        others = [
+            self._planner.next_due(),
+            self._updates.next_due(),
+            self._api.next_due(),
+            self._learning.next_due(),
+        ]
         if self._ending.begun:
             others.append(monotonic() + DELIVERY_LOOK)
         return min(self._fleet.next_due(), self._next_health, *[due for due in others if due is not None])
@@ -339,6 +392,7 @@ class Supervisor:
         self._outputs.events.watch_clock()
         self._planner.govern(self._host)
         self._planner.tend_backups()
+        self._learning.tend()
         self._showing.tend(self._outputs.ledger.current)
         self._device.tend()
         self._api.tend()

@@ -19,6 +19,7 @@ from limpet.contracts.detected_events import KeywordEvent, LineEvent
 from limpet.contracts.explanation import LONGEST_PART, Explained
 from limpet.contracts.messages import MOST_IN_FORCE, MOST_OPS, Enrolled, Inferred, KeepTaken, SnapshotTaken
 from limpet.errors import UnreadableError
+from limpet.learning.expected import Expected
 from limpet.untrusted import reading
 from limpet.updates.answers import Pairs
 from limpet.wire.records import (
@@ -55,6 +56,7 @@ from limpet.wire.records import (
     SwapReport,
     TakeSnapshot,
     Transition,
+    UndoLabels,
 )
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
         | ForgetLabel
         | RunWindows
         | ExplainWindow
+        | UndoLabels
     ]
 
 OTHER = "other"
@@ -114,6 +117,7 @@ _ANSWERS: dict[type, tuple[Any, int]] = {
     EnrolLabel: (Enrolled, 1 << 17),
     ForgetLabel: (Enrolled, 1 << 17),
     ExplainWindow: (Explained, LARGEST_EXPLANATION),
+    UndoLabels: (Enrolled, 1 << 17),
 }
 """Type and largest size of the answers that are more than "done", by question."""
 _VALUE = msgspec.msgpack.Decoder()
@@ -142,7 +146,7 @@ def check(record: FromWorker, own: Collection[str], questions: Mapping[int, Ques
         _check_answer(record, questions)
     elif isinstance(record, Pairs):
         _check_pairs(record)
-    elif isinstance(record, Notice | SwapReport | EventDetected | ShadowFailed):
+    elif isinstance(record, Notice | SwapReport | EventDetected | ShadowFailed | Expected):
         _refuse_unprintable(*_texts(record))
 
 
@@ -153,7 +157,9 @@ def _check_heartbeat(record: Heartbeat) -> None:
             check_monitors(figures.monitors)
 
 
-def _texts(record: Notice | SwapReport | EventDetected | ShadowFailed) -> Sequence[str]:
+def _texts(record: Notice | SwapReport | EventDetected | ShadowFailed | Expected) -> Sequence[str]:
+    if isinstance(record, Expected):
+        return (record.model, *record.slices, *record.priors)
     if isinstance(record, ShadowFailed):
         return (record.shadow, record.reason)
     if not isinstance(record, EventDetected):

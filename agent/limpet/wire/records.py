@@ -22,6 +22,8 @@ from limpet.contracts.messages import MOST_IN_FORCE, Placed, State
 from limpet.contracts.savings import Saver, SavingCounts
 from limpet.contracts.uncertainty import Uncertainties
 from limpet.histogram import BUCKETS
+from limpet.learning.changes import Levels
+from limpet.learning.expected import Expected
 from limpet.updates.answers import Pairs
 
 T = TypeVar("T")
@@ -123,6 +125,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
     ``latency`` has a sparse histogram for each stage, see ``limpet.histogram``. ``snapshots`` is empty if there
     are none, and so is ``savings``. ``uncertainty`` is ``None`` if no result was made that can abstain, and so is
     ``monitors`` if there are none. ``lost`` counts windows that were not kept.
+    ``levels``: means of channels, if offsets are adapted.
     """
 
     errors: NonNegative = 0
@@ -135,6 +138,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
     uncertainty: Uncertainties | None = None
     monitors: MonitorFigures | None = None
     lost: dict[Loss, NonNegative] = {}
+    levels: Levels | None = None
 
 
 class Inputs(msgspec.Struct):
@@ -374,6 +378,7 @@ FromWorker: TypeAlias = (
     | NeedShadow
     | Pairs
     | ShadowFailed
+    | Expected
 )
 ToSupervisor: TypeAlias = (
     RawResults
@@ -389,6 +394,7 @@ ToSupervisor: TypeAlias = (
     | Incident
     | Pairs
     | ShadowFailed
+    | Expected
 )
 """What is not for the fleet alone."""
 
@@ -468,6 +474,13 @@ class ForgetLabel(msgspec.Struct, tag=True):
     label: str
 
 
+class UndoLabels(msgspec.Struct, tag=True):
+    """Take back the last changes of the labels that were enrolled in a pipeline."""
+
+    pipeline: str
+    count: int
+
+
 class RunWindows(msgspec.Struct, tag=True):
     """Send what the model of a pipeline makes of windows. A file with them comes along as a descriptor."""
 
@@ -496,6 +509,7 @@ class Ask(msgspec.Struct, tag=True):
         | ForgetLabel
         | RunWindows
         | ExplainWindow
+        | UndoLabels
     )
 
 

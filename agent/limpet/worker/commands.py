@@ -22,6 +22,7 @@ from limpet.wire.records import (
     SetLogLevel,
     SetThreshold,
     TakeSnapshot,
+    UndoLabels,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def answer(
         snapshots.want(ask.number, what.pipeline, running[what.pipeline].options.snapshots)
     elif isinstance(what, DrawPicture):
         snapshots.show(ask.number, what.pipeline, running[what.pipeline].options.snapshots)
-    elif isinstance(what, EnrolLabel | ForgetLabel):
+    elif isinstance(what, EnrolLabel | ForgetLabel | UndoLabels):
         _change_labels(running[what.pipeline].pipeline, ask.number, what, send)
     elif isinstance(what, ExplainWindow):
         explanations.want(ask.number, running[what.pipeline].pipeline, what.question)
@@ -76,9 +77,9 @@ def _set_threshold(pipeline: Pipeline, what: SetThreshold) -> str:
 
 
 def _change_labels(
-    pipeline: Pipeline, number: int, what: EnrolLabel | ForgetLabel, send: Callable[[Answered], None]
+    pipeline: Pipeline, number: int, what: EnrolLabel | ForgetLabel | UndoLabels, send: Callable[[Answered], None]
 ) -> None:
-    """Enrol a label, or forget one. The answer to the first comes with the last of its windows."""
+    """Enrol a label, forget one, or undo that. The answer to the first comes with the last of its windows."""
     kind = pipeline.plan.decoder.kind
     if not pipeline.plan.decoder.abilities.enrols:
         send(Answered(number, f"the decoder {kind!r} does not learn labels; `embed` does"))
@@ -93,7 +94,10 @@ def _change_labels(
         if isinstance(what, EnrolLabel):
             decoder.enrol(what.label, what.windows, done)
             return
-        decoder.forget(what.label)
+        if isinstance(what, ForgetLabel):
+            decoder.forget(what.label)
+        else:
+            decoder.undo(what.count)
     except ValueError as error:
         done(str(error))
     except OSError as error:

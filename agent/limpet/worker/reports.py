@@ -21,6 +21,7 @@ from limpet.wire.records import (
     Transition,
     WorkerEvent,
 )
+from limpet.worker.expectation import expectation
 from limpet.worker.intake import Gaps
 from limpet.worker.live_inputs import LiveInputs
 
@@ -83,6 +84,7 @@ class Reports:
         if running.failing:
             return  # that is reported already, and holds until a window works or another model takes over
         delegated, rate = running.delegated, running.pipeline.rate
+        self._expect(running)
         reasons = [delegated.reason if delegated else "", rate.reason if rate else "", self._intake.reader.remark]
         if (away := self._intake.reader.away) is not None:
             self.state(running, "waiting", away)
@@ -90,6 +92,13 @@ class Reports:
             self.state(running, "waiting", no_window)
         else:
             self.state(running, "running" if running.ready else "waiting", "; ".join(filter(None, reasons)))
+
+    def _expect(self, running: RunningPipeline) -> None:
+        """Report what is expected of the model of a pipeline, once."""
+        if not running.expected:
+            running.expected = True
+            if (expected := expectation(running.pipeline.plan, running.options)) is not None:
+                self._supervisor.send(expected)
 
     def state(self, running: RunningPipeline, state: State, reason: str = "") -> None:
         """Report the state of a pipeline that was opened."""
@@ -211,6 +220,7 @@ class Reports:
                 self.notice(running.name, "warning", news)
         figures.lost = dict(running.lost)
         running.lost.clear()
+        figures.levels = running.levels.take() if running.levels is not None else None
         if news := clipping.news():
             self.notice(running.name, "clipped", news)
         if news := pipeline.forms.news():

@@ -13,6 +13,7 @@ from limpet.contracts.captures import Loss
 from limpet.contracts.data import Samples
 from limpet.contracts.fields import WindowSpec
 from limpet.errors import ModelError
+from limpet.inference.adapted import channels
 from limpet.inference.economy import Economy
 from limpet.inference.monitoring import Monitoring, watch
 from limpet.inference.pipeline import Pipeline
@@ -20,6 +21,7 @@ from limpet.untrusted import reading
 from limpet.wire.records import SnapshotStep
 from limpet.worker import no_result
 from limpet.worker.delegation import DelegatedModel
+from limpet.worker.levels import ChannelLevels
 from limpet.worker.progress import Counts, Progress
 
 if TYPE_CHECKING:
@@ -69,6 +71,10 @@ class RunningPipeline(msgspec.Struct):
     """Whether what is to save runs of its model does."""
     lost: Counter[Loss] = msgspec.field(default_factory=Counter)
     """Windows that were not kept since the last heartbeat, by cause."""
+    expected: bool = False
+    """Whether the supervisor knows what is expected of its model."""
+    levels: ChannelLevels | None = None
+    """Means of its channels, if it follows slow drift."""
     progress: Progress = msgspec.field(default_factory=lambda: Progress(WindowSpec(size=1), 1))
     """Whether its samples complete windows."""
     monitoring: Monitoring | None = None
@@ -78,6 +84,9 @@ class RunningPipeline(msgspec.Struct):
         rounds = plan.savings.early_exit.windows if plan.savings and plan.savings.early_exit else 1
         self.progress = Progress(plan.window, plan.every * rounds)
         self.monitoring = watch(self.pipeline)
+        if self.options.adapt is not None and self.options.adapt.offsets is not None:
+            self.levels = ChannelLevels(channels(plan.spec))
+            self.pipeline.observe(self.levels.see)
 
     @property
     def name(self) -> str:
