@@ -38,6 +38,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "forget": {"pipeline": "motion", "label": "walk"},
     "infer": {"pipeline": "motion", "windows": {"shape": [1, 2], "values": [0.5, 1.0]}},
     "explain": {"pipeline": "motion", "by": "times", "invokes": 100},
+    "keep": {"pipeline": "motion", "windows": 2},
     "install": {"pipeline": "motion"},
     "promote": {"pipeline": "motion"},
     "rollback": {"pipeline": "motion"},

@@ -32,6 +32,7 @@ BAD = frozenset(
         "swap_failed",
         "backup",
         "skipped",
+        *("slice_behind", "retraining_advised"),
         "state_damaged",
         "audit_gap",
         "root_refused",

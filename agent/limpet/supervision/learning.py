@@ -435,7 +435,7 @@ def _judged(feedback: Feedback, found: Known, slices_: list[str], right: bool) -
 
 
 def _slices_of(wanted: PipelineConfig, feedback: Feedback, time: datetime) -> list[str]:
-    """Return the slices of a result. What a person says of them comes before the configuration."""
+    """Return the slices of a result. The groups of feedback come before those of the configuration."""
     groups = {**wanted.groups, **feedback.groups}
     return slices(groups, time.astimezone())
 
