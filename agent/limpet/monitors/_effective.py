@@ -36,3 +36,15 @@ def autocorrelation_times(values: NDArray[Any]) -> NDArray[np.float64]:
     last = np.where(enough.any(axis=0), enough.argmax(axis=0), n - 1)
     found = np.maximum(times[last, np.arange(times.shape[1])], 1.0)
     return np.where(varies, np.minimum(found, n), 1.0)
+
+
+def cautious_times(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return autocorrelation times with two standard errors added, as few windows say little about them.
+
+    The error is that of Madras and Sokal (1988). Thresholds that are to hold use these.
+    """
+    times = autocorrelation_times(values)
+    n = max(len(values), 1)
+    errors = np.sqrt(2 * (2 * _WINDOWING * times + 1) / n)
+    cautious: NDArray[np.float64] = np.minimum(times * (1 + 2 * errors), n)
+    return cautious

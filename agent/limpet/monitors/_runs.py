@@ -63,14 +63,20 @@ class Runs:
         self._began_ns = np.zeros(count, np.int64)
         self.since_ns = np.zeros(count, np.int64)
         self.alarmed = np.zeros(count, bool)
+        self._any = False
 
     @property
     def level(self) -> float:
         """The longest run, in shares of the length that is an alarm."""
+        if not self._any:
+            return 0.0
         return float((self._run / self._lengths).max(initial=0.0))
 
     def add(self, shown: Array, times_ns: Array) -> None:
         """Add windows, at least one: bool ``(n, channels)``."""
+        if not self._any and not shown.any():
+            self._clean += len(shown)
+            return
         runs, began = _run_lengths(shown, self._run)
         clean, _ = _run_lengths(~shown, self._clean)
         starts_ns = np.where(began > 0, times_ns[np.minimum(began, len(times_ns) - 1)], self._began_ns)
@@ -82,6 +88,7 @@ class Runs:
         self.since_ns = np.where(new, starts_ns[places, channels], self.since_ns)
         self.alarmed = np.where(raised == ended, self.alarmed, raised > ended)
         self._run, self._clean, self._began_ns = runs[-1], clean[-1], starts_ns[-1]
+        self._any = bool(self._run.any() or self.alarmed.any())
 
     def p_value(self, channel: int) -> float:
         """Return how probable so long a run is."""

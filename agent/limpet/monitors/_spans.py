@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from limpet.contracts.monitor import Observed
 
 SHORTEST = 64
-FACTORS = (1, 8, 64)
+FACTORS = (1, 4, 32, 256)
 """Lengths of the spans, in shortest ones."""
+_CALM = 2
+"""Spans without the change after which an alarm ends; of the longest span one is enough."""
+INDEPENDENT = 16
+"""Independent windows in the shortest span, about."""
 LONGEST_BASE = 4096
 MOST_SPANS = 4
 
@@ -54,8 +58,8 @@ class Judge(Protocol):
 
 def span_lengths(times: Sequence[float] | NDArray[np.float64]) -> list[int]:
     """Return lengths that suit windows with these autocorrelation times."""
-    doublings = max(0, round(math.log2(float(np.median(times)))))
-    base = min(SHORTEST * 2 ** min(doublings, 20), LONGEST_BASE)
+    wanted = INDEPENDENT * float(np.median(times)) / SHORTEST
+    base = min(SHORTEST * 2 ** max(0, min(round(math.log2(wanted)), 20)), LONGEST_BASE)
     return [base * factor for factor in FACTORS]
 
 
@@ -82,6 +86,7 @@ class Spans:
         self._began = [0] * count
         self._alarms: dict[int, Alarm] = {}
         self._levels = [0.0] * count
+        self._calm = [0] * count
 
     @property
     def level(self) -> float:
@@ -117,11 +122,18 @@ class Spans:
         if verdict.ratio >= 1 or (held and verdict.ratio >= END):
             since_ns = held.since_ns if held else self._began[index]
             self._alarms[index] = Alarm(moved=verdict.moved, since_ns=since_ns, p_value=verdict.p_value)
+            self._calm[index] = 0
         elif held:
-            del self._alarms[index]
-            for longer in range(index + 1, len(self._lengths)):
-                self._forget(longer)  # it has windows of the change that is over
-                self._levels[longer] = 0.0
+            self._calm[index] += 1
+            if self._calm[index] >= (_CALM if index + 1 < len(self._lengths) else 1):
+                self._end(index)
+
+    def _end(self, index: int) -> None:
+        """End the alarm of a span, and those of longer ones: their windows are of the change that is over."""
+        for longer in range(index, len(self._lengths)):
+            self._alarms.pop(longer, None)
+            self._forget(longer)
+            self._levels[longer] = min(self._levels[longer], END)
 
     def _forget(self, index: int) -> None:
         self._sums[index] = None

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from limpet.contracts.drift import Moved
 from limpet.contracts.monitor import Abilities, Alarm
+from limpet.monitors._effective import cautious_times
 from limpet.monitors._limits import END, read_thresholds
 from limpet.monitors._ranks import Ranks, score_of
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 ABILITIES = Abilities(needs=("scores",))
 
-_UNIT = 32
+_UNIT = 64
 """Windows of the smallest bucket. The stream is looked at whenever one is full."""
 _BUCKETS = 5
 """Buckets of each size, before two of them become one of twice the size."""
@@ -57,11 +58,12 @@ def calibrate(config: Config, observed: Observed, reference: Reference, allowed:
     """Return the confidence and the autocorrelation time. ``ValueError`` if the reference has no scores."""
     del config
     score = score_of(reference)
-    if np.isnan(observed.scores).all():
+    ranks = Ranks(score).of(observed.scores)
+    if len(ranks) == 0:
         raise ValueError("the reference's windows have no scores")
     return {
         "delta": min(allowed * _UNIT / _CUTS, 0.5),
-        "time": round(max(reference.windows / score.effective, 1.0), 3),
+        "time": round(float(cautious_times(ranks[:, None])[0]), 3),
     }
 
 
@@ -73,7 +75,10 @@ def open(config: Config, reference: Reference, thresholds: dict[str, Any]) -> Ad
 
 
 class Cut(NamedTuple):
-    """Where a stream changed: the mean before and after, of ranks and of scores, and how probable that is."""
+    """Where a stream changed: the mean before and after, of ranks and of scores, and how probable that is.
+
+    ``older``: buckets before it.
+    """
 
     before: float
     after: float
@@ -81,6 +86,7 @@ class Cut(NamedTuple):
     score_after: float
     since_ns: int
     p_value: float
+    older: int
 
 
 class _Bucket(NamedTuple):
@@ -96,7 +102,7 @@ class _Bucket(NamedTuple):
 class AdaptiveWindow:
     """ADWIN itself, over ranks between 0 and 1.
 
-    With ``unit`` 1, ``time`` 1 and ``least`` 0 it finds what ``river.drift.ADWIN`` with a clock of 1 finds.
+    With ``unit`` 1, ``time`` 1 and ``least`` 0 it finds what ``river.drift.ADWIN`` with a clock of 1 finds first.
     """
 
     def __init__(self, delta: float, unit: int = _UNIT, time: float = 1.0, least: float = 0.0) -> None:
@@ -146,15 +152,19 @@ class AdaptiveWindow:
             self._rows[place + 1].append(_merged(row.pop(0), row.pop(0)))
 
     def _shrink(self) -> Cut | None:
-        """Forget the oldest windows as long as they differ from the others."""
-        first = None
-        while True:
-            buckets = [bucket for row in reversed(self._rows) for bucket in row]
-            cut = self._look(buckets)
-            if cut is None:
-                return first
-            first = first or cut
-            next(row for row in reversed(self._rows) if row).pop(0)
+        """Forget the windows before a change."""
+        buckets = [bucket for row in reversed(self._rows) for bucket in row]
+        cut = self._look(buckets)
+        if cut is not None:
+            self._forget(cut.older)
+            self.mean = cut.after
+        return cut
+
+    def _forget(self, count: int) -> None:
+        for row in reversed(self._rows):
+            some = min(count, len(row))
+            del row[:some]
+            count -= some
 
     def _look(self, buckets: list[_Bucket]) -> Cut | None:
         counts, ranks, squares = np.array([bucket[:3] for bucket in buckets]).T
@@ -185,6 +195,7 @@ class AdaptiveWindow:
             scores[1] / float(newer[place]),
             buckets[place + 1].began_ns,
             min(2 * math.log(width) * math.exp(-min(found, 700.0)), 1.0),
+            place + 1,
         )
 
 
@@ -242,6 +253,7 @@ class Adwin:
             self._cut = cut
         elif abs(self._window.mean - held.before) < (1 - END) * abs(held.after - held.before):
             self._cut = None
+            self._window.reset()  # it has windows of the change that is over
 
     def _alarm(self, cut: Cut) -> Alarm:
         moved = Moved(name="score", before=cut.score_before, now=cut.score_after)

@@ -19,7 +19,7 @@ from msgspec import Meta
 from limpet.contracts.drift import MOST_MOVED, Moved
 from limpet.contracts.monitor import Abilities
 from limpet.contracts.reference import MOST_CLASSES
-from limpet.monitors._effective import autocorrelation_times
+from limpet.monitors._effective import cautious_times
 from limpet.monitors._limits import END, check_length, read_thresholds
 from limpet.monitors._spans import MOST_SPANS, SpanLengths, Spans, Verdict, check_spans, span_lengths
 
@@ -71,7 +71,7 @@ def calibrate(config: Config, observed: Observed, reference: Reference, allowed:
     if len(observed) == 0:
         raise ValueError("the reference has no windows")
     indicators = _indicators(observed.classes, count)
-    times = autocorrelation_times(indicators)
+    times = cautious_times(indicators)
     spans = span_lengths(times[indicators.any(axis=0)])
     return {
         "spans": spans,
@@ -141,7 +141,7 @@ class _Shares:
         exponents = log_likelihood_ratio(
             means, self._spans[index] / self._times, self._shares, self._said.sum() / self._times
         )
-        ratios = exponents / self._exponents[index]
+        ratios = np.sqrt(exponents / self._exponents[index])
         ratios = np.where(np.abs(means - self._shares) >= self._least, ratios, np.minimum(ratios, END / 2))
         most = float(ratios.max())
         worst = float(exponents.max())

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from limpet.contracts.drift import Moved
 from limpet.contracts.monitor import Abilities
-from limpet.monitors._effective import autocorrelation_times
+from limpet.monitors._effective import cautious_times
 from limpet.monitors._limits import END, check_length, read_thresholds
 from limpet.monitors._spans import MOST_SPANS, SpanLengths, Spans, Verdict, check_spans, span_lengths
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 ABILITIES = Abilities(needs=("embeddings",))
 
 _WAVES = 64
+_BLOCK = 5
+"""Autocorrelation times in a block."""
 _FARTHEST = 1e6
 """Whitened numbers are clipped to it."""
 
@@ -68,13 +70,10 @@ def calibrate(config: Config, observed: Observed, reference: Reference, allowed:
         raise ValueError("the reference's windows have no embeddings")
     white = waves.whitened(observed.embeddings)
     made = waves.of(white)
-    times = autocorrelation_times(made)
+    times = cautious_times(made)
     spans = span_lengths(times)
-    scaled = (made - made.mean(axis=0)) * np.sqrt(times)
-    eigenvalues = np.maximum(np.linalg.eigvalsh(scaled.T @ scaled / len(scaled)), 0)
-    trace, square, largest = (
-        float(value) for value in (eigenvalues.sum(), (eigenvalues**2).sum(), eigenvalues[-1])
-    )
+    eigenvalues = _covariance_over_time(made, times)
+    trace, square, largest = (float(one) for one in (eigenvalues.sum(), (eigenvalues**2).sum(), eigenvalues.max()))
     floor = 1e-9
     thresholds = _Thresholds(
         spans=spans,
@@ -95,6 +94,24 @@ def calibrate(config: Config, observed: Observed, reference: Reference, allowed:
             " That is too few for so rare false alarms"
         )
     return dict(msgspec.structs.asdict(thresholds))
+
+
+def _covariance_over_time(made: Array, times: Array) -> Array:
+    """Return the eigenvalues of the covariance of a mean over n windows, times n.
+
+    It is estimated by means over blocks that overlap, and by the autocorrelation times. The larger one counts.
+    """
+    centred = made.astype(np.float64) - made.mean(axis=0)
+    scaled = centred * np.sqrt(times)
+    by_times = np.linalg.eigvalsh(scaled.T @ scaled / len(scaled))
+    size = max(1, min(round(_BLOCK * float(times.max())), len(made) // 20))
+    sums = np.cumsum(np.concatenate([np.zeros((1, centred.shape[1])), centred]), axis=0)
+    means = (sums[size:] - sums[:-size]) / size
+    # A block of a few autocorrelation times shows too little, and few blocks may show too little by chance.
+    more = (1 + 1 / _BLOCK) * (1 + 2 * math.sqrt(size / len(made)))
+    by_blocks = np.linalg.eigvalsh(means.T @ means / len(means)) * size * more
+    larger: Array = by_times if by_times.sum() >= by_blocks.sum() else by_blocks
+    return np.maximum(larger, 0)
 
 
 def open(config: Config, reference: Reference, thresholds: dict[str, Any]) -> Spans:
@@ -139,19 +156,20 @@ class _Waves:
         values, vectors = np.linalg.eigh((precision + precision.T) / 2)
         self._whitening = vectors * np.sqrt(np.maximum(values, 0))
         normal, uniform = _random(embedding.seed, _WAVES * count)
-        self._frequencies = normal.reshape(count, _WAVES) / math.sqrt(count)
-        self._phases = 2 * math.pi * uniform[:_WAVES]
+        self._frequencies = (normal.reshape(count, _WAVES) / math.sqrt(count)).astype(np.float32)
+        self._phases = (2 * math.pi * uniform[:_WAVES]).astype(np.float32)
 
     def whitened(self, embeddings: Array) -> Array:
         """Return the embeddings with mean 0 and covariance 1, if they are like the reference's."""
         with np.errstate(all="ignore"):
             white = (np.nan_to_num(np.asarray(embeddings, np.float64)) - self._mean) @ self._whitening
-        clipped: Array = np.clip(np.nan_to_num(white), -_FARTHEST, _FARTHEST)
+        clipped: Array = np.clip(np.nan_to_num(white), -_FARTHEST, _FARTHEST).astype(np.float32)
         return clipped
 
     def of(self, white: Array) -> Array:
         """Return the features ``(n, _WAVES)`` of whitened embeddings."""
-        return np.cos(white @ self._frequencies + self._phases) * math.sqrt(2 / _WAVES)
+        made: Array = np.cos(white @ self._frequencies + self._phases) * np.float32(math.sqrt(2 / _WAVES))
+        return made
 
 
 def _random(seed: int, count: int) -> tuple[Array, Array]:
@@ -176,13 +194,13 @@ class _Discrepancy:
             raise ValueError("a window has no embedding")
         white = self._waves.whitened(observed.embeddings)
         distances = np.sqrt((white**2).sum(axis=1))
-        return np.append(self._waves.of(white).sum(axis=0), distances.sum())
+        return np.append(self._waves.of(white).sum(axis=0, dtype=np.float64), distances.sum(dtype=np.float64))
 
     def judge(self, index: int, means: Array) -> Verdict:
         """Compare the means of the features with the reference's."""
         known = self._thresholds
         squared = float(((means[:-1] - self._means) ** 2).sum())
-        ratio = squared / max(known.limits[index], self._least)
+        ratio = math.sqrt(squared / max(known.limits[index], self._least))
         beyond = squared / _share(known, known.spans[index]) - known.trace
         root = math.sqrt(known.square + 2 * known.largest * max(beyond, 0)) - math.sqrt(known.square)
         p_value = math.exp(-min((root / (2 * known.largest)) ** 2, 700.0))

@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from limpet.contracts.drift import Moved
 from limpet.contracts.monitor import Abilities, Alarm
+from limpet.monitors._effective import cautious_times
 from limpet.monitors._limits import END, read_thresholds
 from limpet.monitors._ranks import Ranks, score_of
 
@@ -61,7 +62,8 @@ def calibrate(config: Config, observed: Observed, reference: Reference, allowed:
     ranks = Ranks(score).of(observed.scores)
     if len(ranks) == 0:
         raise ValueError("the reference's windows have no scores")
-    effective = min(score.effective, len(ranks))
+    time = float(cautious_times(ranks[:, None])[0])
+    effective = len(ranks) / time
     variance = min(float(ranks.var()) + 3 / effective, 0.25)  # the rule of three: what it has not seen yet
     error = _ERRORS * math.sqrt(variance / effective)
     if error >= 0.25:
@@ -71,7 +73,7 @@ def calibrate(config: Config, observed: Observed, reference: Reference, allowed:
     return {
         "mean": round(float(ranks.mean()), 6),
         "variance": round(variance, 6),
-        "time": round(max(len(ranks) / effective, 1.0), 3),
+        "time": round(time, 3),
         "error": round(error, 6),
         "exponent": round(math.log(2 / min(allowed, 0.5)), 4),
     }

@@ -69,7 +69,7 @@ def calibrate(config: Config, observed: Observed, reference: Reference, allowed:
     if len(observed) < 2:
         raise ValueError("the reference has fewer than 2 windows")
     chance = max(allowed / (len(_RUNS) + 1) / len(channels), 1e-300)
-    shown = _shown(channels, observed.features[1:], observed.features[:-1])
+    shown = _Faults(channels).shown(observed.features[1:], observed.features[:-1])
     known = [chances(shown[fault]) for fault in _RUNS]
     return {
         "starts": [one.starts for one in known],
@@ -123,30 +123,47 @@ def _unit_windows(reference: Reference, chance: float) -> int:
     return min(max(64, math.ceil(independent * reference.windows / effective)), _LONGEST)
 
 
-def _shown(channels: Sequence[_Channel], now: FloatArray, before: FloatArray) -> dict[Fault, Array]:
-    """Return which windows show which fault, each bool ``(n, channels)``. ``before``: the windows before each."""
-    same = now == before
-    still, zero, at_ends = (np.zeros((len(now), len(channels)), bool) for _ in range(3))
-    for place, channel in enumerate(channels):
-        repeated = channel.column(["repeated"])
-        every = same[:, list(channel.columns.values())].all(axis=1)
-        still[:, place] = every if repeated is None else now[:, repeated] >= 1
-        centre = channel.column(_CENTRES)
-        if centre is not None:
-            zero[:, place] = still[:, place] & (now[:, centre] == 0)
-        at_ends[:, place] = ~still[:, place] & _at_ends(channel, now, same)
-    return {"drop_out": zero, "stuck": still & ~zero, "saturated": at_ends}
+class _Faults:
+    """Which windows show which fault, from their features and those of the windows before."""
+
+    def __init__(self, channels: Sequence[_Channel]) -> None:
+        # The place of a column of NaN, for features that a channel lacks.
+        columns = self._lacking = sum(len(channel.columns) for channel in channels)
+        self._repeated = self._of(channels, ("repeated",))
+        self._counted = self._repeated < columns
+        self._centres = self._of(channels, _CENTRES)
+        self._limits = self._of(channels, ("limits",))
+        ends = [[channel.columns.get(kind, columns) for kind in _ENDS] for channel in channels]
+        self._ends = np.array(ends).T
+        self._no_ends = (self._ends == columns).all(axis=0)
+        self._least = np.array([_least_at_limits(channel) for channel in channels])
+        # Where repeated samples are not counted, all of a channel's features must be the same.
+        width = max(len(channel.columns) for channel in channels)
+        every = [(list(channel.columns.values()) * width)[:width] for channel in channels]
+        self._every = np.array(every)[~self._counted]
+
+    def _of(self, channels: Sequence[_Channel], kinds: Sequence[str]) -> Array:
+        found = [channel.column(kinds) for channel in channels]
+        return np.array([self._lacking if column is None else column for column in found])
+
+    def shown(self, now: FloatArray, before: FloatArray) -> dict[Fault, Array]:
+        """Return bool ``(n, channels)`` of each fault. ``before``: the windows before each one."""
+        now = np.concatenate([now, np.full((len(now), 1), np.nan, np.float32)], axis=1)
+        same = now[:, :-1] == before
+        still = now[:, self._repeated] >= 1
+        if len(self._every):
+            still[:, ~self._counted] = same[:, self._every].all(axis=2)
+        zero = still & (now[:, self._centres] == 0)
+        full = (now[:, self._limits] >= self._least) & ~still
+        if full.any():
+            same = np.concatenate([same, np.zeros((len(now), 1), bool)], axis=1)
+            full &= same[:, self._ends].any(axis=1) | self._no_ends
+        return {"drop_out": zero, "stuck": still & ~zero, "saturated": full}
 
 
-def _at_ends(channel: _Channel, now: FloatArray, same: Array) -> Array:
-    """Return in which windows many samples are at an end which is that of the window before."""
-    if "limits" not in channel.columns:
-        return np.zeros(len(now), bool)
-    limit = max(_LEAST_AT_LIMITS, channel.features["limits"].quantiles[-1] + _MARGIN)
-    ends = [channel.columns[kind] for kind in _ENDS if kind in channel.columns]
-    steady = same[:, ends].any(axis=1) if ends else np.ones(len(now), bool)
-    found: Array = (now[:, channel.columns["limits"]] >= limit) & steady
-    return found
+def _least_at_limits(channel: _Channel) -> float:
+    limits = channel.features.get("limits")
+    return max(_LEAST_AT_LIMITS, limits.quantiles[-1] + _MARGIN) if limits else math.inf
 
 
 class _Units:
@@ -221,6 +238,7 @@ class Sensor:
     def __init__(self, channels: Sequence[_Channel], thresholds: _Thresholds, rate: float | None) -> None:
         self._channels = channels
         self._chance = thresholds.chance
+        self._faults = _Faults(channels)
         self._runs = {
             fault: Runs(Chances(starts, stays), thresholds.chance)
             for fault, starts, stays in zip(_RUNS, thresholds.starts, thresholds.stays, strict=True)
@@ -259,7 +277,7 @@ class Sensor:
         self._last = observed.features[-1:].copy()
         now, times_ns = (observed.features[first:], observed.times_ns[first:])
         if len(now):
-            for fault, shown in _shown(self._channels, now, before[first:]).items():
+            for fault, shown in self._faults.shown(now, before[first:]).items():
                 self._runs[fault].add(shown, times_ns)
         return self._alarm()
 

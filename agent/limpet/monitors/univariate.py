@@ -2,7 +2,7 @@
 
 The threshold is the bound of Dvoretzky, Kiefer and Wolfowitz in Massart's form, for two samples, with Bonferroni's
 correction for features and spans. It holds for any distribution of a feature. Windows that follow each other are
-alike, so that numbers of windows are divided by the autocorrelation time of the feature in the reference.
+alike, so that numbers of windows are divided by the autocorrelation time of these shares in the reference.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import numpy as np
 from msgspec import Meta
 
 from limpet.contracts.drift import MOST_FEATURES, MOST_MOVED, Moved
+from limpet.monitors._effective import cautious_times
 from limpet.monitors._limits import END, check_length, read_thresholds
 from limpet.monitors._spans import MOST_SPANS, SpanLengths, Spans, Verdict, check_spans, span_lengths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from limpet.contracts.data import FloatArray
+    from limpet.contracts.data import Array, FloatArray
     from limpet.contracts.monitor import Observed
     from limpet.contracts.reference import FeatureReference, Reference
 
@@ -63,27 +64,36 @@ def calibrate(config: Config, observed: Observed, reference: Reference, allowed:
     features = reference.features
     if not features:
         raise ValueError("the reference has no features")
-    effective = np.array([feature.effective for feature in features])
-    times = np.maximum(reference.windows / effective, 1)
+    count = len(observed)
+    if count == 0:
+        raise ValueError("the reference has no windows")
+    below = [observed.features <= edge for edge in _edges(features)]
+    shares = np.stack([one.mean(axis=0) for one in below], axis=1)
+    # Near the median, shares vary most. An edge counts as much as its shares vary.
+    times = np.max([_weighted_times(one) for one in below], axis=0)
     spans = span_lengths(times)
     chances = [min(allowed * span / len(spans) / len(features), 0.5) for span in spans]
     limits = [
-        np.sqrt(math.log(math.e / chance) * (times / span + 1 / effective) / 2)
+        np.sqrt(math.log(math.e / chance) * (times / span + times / count) / 2)
         for span, chance in zip(spans, chances, strict=True)
     ]
     if min(float(limit.min()) for limit in limits) >= 1:
         raise ValueError(
-            f"{reference.windows} windows of the reference are worth {effective.max():.0f} independent ones."
+            f"{count} windows of the reference are worth {count / times.min():.0f} independent ones."
             " That is too few for so rare false alarms"
         )
-    edges = _edges(features)
-    shares = np.stack([(observed.features <= edge).mean(axis=0) for edge in edges], axis=1)
     return {
         "spans": spans,
         "chances": chances,
         "limits": [np.round(limit, 6).tolist() for limit in limits],
         "shares": np.round(shares, 6).tolist(),
     }
+
+
+def _weighted_times(below: Array) -> NDArray[np.float64]:
+    shares = below.mean(axis=0)
+    times: NDArray[np.float64] = np.maximum(4 * shares * (1 - shares) * cautious_times(below), 1)
+    return times
 
 
 def open(config: Config, reference: Reference, thresholds: dict[str, Any]) -> Spans:
