@@ -38,6 +38,7 @@ class ResultMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     ``id`` is ``device/pipeline/boot/sequence``. A redelivery has the same id. ``time`` is that of the newest
     sample of the result's window, in UTC. ``monotonic_ns`` is the same instant on the device's monotonic clock.
     ``sample`` is that sample's ordinal in its source. ``latency_us`` is the time from there to the decoded output.
+    ``model`` and ``version``: which model answered. In a cascade that is one of two.
     ``clock``: the device did not know the time, so ``time`` counts from 1970. ``replayed``: the result could not
     be sent when it was made.
     """
