@@ -20,8 +20,6 @@ LOWEST, HIGHEST = 0.05, 20.0
 """Temperatures that are tried."""
 _STEPS = 30
 _GOLDEN = (5**0.5 - 1) / 2
-_DRAWS = 200
-"""Simulations of a model that is as sure as it is right."""
 
 
 class CalibrationError(NamedTuple):
@@ -68,18 +66,19 @@ def probabilities(scores: FloatArray, activation: Activation, temperature: float
     return calibrated(np.asarray(scores, np.float32), activation, temperature, axis=1)
 
 
-def error(chances: FloatArray, targets: Array) -> CalibrationError:
+def error(chances: FloatArray, targets: Array, draws: int = 200) -> CalibrationError:
     """Return the expected calibration error over ``BINS`` bins with as many windows each, and its bias.
 
-    ``chances`` ``(n, classes)``. With bins of equal width most would be nearly empty. Source: Nixon and others,
-    Measuring calibration in deep learning (2019).
+    ``chances`` ``(n, classes)``. ``draws``: simulations of a model that is as sure as it is right. With bins of
+    equal width most would be nearly empty. Source: Nixon and others, Measuring calibration in deep learning
+    (2019).
     """
     sure = chances.max(axis=1).astype(np.float64)
     right = chances.argmax(axis=1) == targets
     order = sure.argsort(kind="stable")
     sure, right = sure[order], right[order]
     random = np.random.default_rng(0)
-    ideal = [_gap(sure, random.random(len(sure)) < sure) for _ in range(_DRAWS)]
+    ideal = [_gap(sure, random.random(len(sure)) < sure) for _ in range(draws)]
     return CalibrationError(_gap(sure, right), float(np.mean(ideal)))
 
 
