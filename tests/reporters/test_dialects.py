@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from limpet.contracts.detected_events import KeywordEvent, ObjectEvent
+from limpet.contracts.drift import AlarmHealth, DriftEvent, MonitorHealth, MonitorsHealth, Moved
 from limpet.contracts.messages import State
 from limpet.contracts.outputs import Keypoint, Keypoints, Mask, Pose, Region, Segmentation
 from limpet.contracts.updates import ModelName
@@ -461,6 +462,29 @@ def test_a_pipeline_without_a_reason_has_an_empty_one() -> None:
     said = dialects.opened("homeassistant", discovery="entity").state(reports.pipeline_health())
     (state,) = (publish for publish in said if not publish.topic.startswith("homeassistant/"))
     assert json.loads(state.payload)["reason"] == ""
+
+
+def test_drift_is_a_problem_that_says_what_moved() -> None:
+    dialect = dialects.opened("homeassistant", discovery="entity")
+    assert "motion drift" not in discovered(dialect.state(reports.pipeline_health()))
+    health = reports.pipeline_health()
+    states = []
+    for alarm in (None, AlarmHealth(since=health.time, moved=[Moved(name="x.mean", before=1, now=2)])):
+        health.monitors = MonitorsHealth(monitors={"univariate": MonitorHealth(level=0.5, alarm=alarm)})
+        said = dialect.state(health)
+        states.append(json.loads(said[-1].payload))
+        if alarm is None:
+            assert discovered(said)["motion drift"]["device_class"] == "problem"
+    assert [state["drift"] for state in states] == ["OFF", "ON"]
+    assert states[1]["drift_reason"] == "univariate: x.mean moved from 1 to 2"
+    event = reports.event(name="drift")
+    event.details = DriftEvent(type="new", monitor="univariate")
+    assert json.loads(dialect.event(event)[-1].payload)["details"]["monitor"] == "univariate"
+    ids = set()
+    for monitor in ("univariate", "sensor"):
+        event.details = DriftEvent(type="new", monitor=monitor)
+        ids.add(dict(dialects.opened("cloudevents").event(event)[0].user_properties)["id"])
+    assert len(ids) == 2
 
 
 @pytest.mark.parametrize("discovery", ["device", "entity"])

@@ -11,7 +11,8 @@ from limpet.contracts.drift import (
     Moved,
     OpenAlarm,
 )
-from limpet.supervision.monitor_accounts import EVENTS_AT_ONCE, MonitorAccount, sentence
+from limpet.contracts.drift_words import sentence
+from limpet.supervision.monitor_accounts import EVENTS_AT_ONCE, MonitorAccount
 
 TIME = datetime(2026, 1, 1, tzinfo=timezone.utc)
 MODEL = ("motion", 7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from limpet.contracts.drift import MonitorHealth, MonitorsHealth
 from limpet.contracts.messages import (
     AcceleratorHealth,
     AuditHealth,
@@ -39,6 +40,7 @@ def pipeline_health(name: str = "motion", **values: object) -> PipelineHealth:
         "clipped": 0.25,
         "dropped": {"queue": 7},
         "snapshots": SnapshotFigures(taken=3),
+        "monitors": MonitorsHealth(windows=9, cost=0.01, monitors={"univariate": MonitorHealth(level=0.5)}),
         "savings": {"gate": Saving(windows=36_000, spared=33_120, saved_s=298.1, cost_s=2.2)},
         "latency_us": {},
     }

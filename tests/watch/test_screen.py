@@ -129,16 +129,26 @@ def test_one_pipeline_has_a_page_with_all_that_is_known() -> None:
     watched = whole()
     placed = {"op_share": 0.9, "time_share": 0.75, "speed": 3.5}
     unsure = {"windows": 50, "abstained": 5, "set_sizes": {"1": 30, "2": 20}, "mean_set_size": 1.4}
+    alarm = {"since": said.NOON, "fault": "stuck", "moved": [{"name": "ax\x1b", "before": 0, "now": 1}]}
+    states = {"sensor": {"level": 1.25, "alarm": alarm}, "adwin": {"level": 0, "problem": "no scores"}}
+    monitors = {"windows": 4000, "skipped": 20, "cost": 0.02, "monitors": states}
     health = said.pipeline_health(
-        placement=placed, sandbox=["landlock"], clipped=0.25, failovers=2, uncertainty=unsure
+        placement=placed,
+        sandbox=["landlock"],
+        clipped=0.25,
+        failovers=2,
+        uncertainty=unsure,
+        monitors=monitors,
     )
     watched.take("press-07", "health/motion", health, 100.0)
     watched.take("press-07", "health/other", said.pipeline_health(pipeline="other", state="failed"), 100.0)
     watched.take("press-07", "event", said.event("started", pipeline=""), 100.0)
     view = View()
     view.press("enter", watched)
-    text = "\n".join(drawn(watched, 100, 40, view))
+    text = "\n".join(drawn(watched, 100, 50, view))
     for part in (
+        "drift: sensor: the sensor repeats the same value; ax\\x1b moved from 0 to 1",
+        "4,000 windows, 20 skipped, 2% of the time", "sensor: 125%, alarm", "adwin: no scores",
         "motion  running  motion v3 on cpu (1 of 2)", "walking 92%", "p99", "invoke            100 µs      2 ms",
         "90% of ops, 75% of time on the delegate, 3.5 times the CPU", "failovers 2", "3 queue",
         "25% of the windows", "10% of the windows, 1.4 classes a set",

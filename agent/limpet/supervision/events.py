@@ -6,10 +6,10 @@ import logging
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from limpet.contracts.drift_words import sentence
 from limpet.contracts.messages import EventMessage
 from limpet.device import clock
 from limpet.supervision.health import now
-from limpet.supervision.monitor_accounts import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,7 +21,6 @@ from limpet.contracts.drift import (
     MonitorsHealth,
     MonitorState,
 )
-from limpet.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,16 +30,6 @@ if TYPE_CHECKING:
 EVENTS_PER_SECOND, EVENTS_AT_ONCE = 0.1, 32
 """Events of the monitors of a pipeline. Those that are too many wait: the alarm is reported later, if it holds."""
 LARGEST_COUNT = (1 << 53) - 1
-SHOWN = 3
-"""What moved that a sentence names."""
-FAULTS = {
-    "stuck": "the sensor repeats the same value",
-    "saturated": "the sensor is at its limit",
-    "drop_out": "the sensor drops samples",
-    "rate": "samples come at another rate",
-    "clock": "the sensor's clock drifts",
-    "unit": "the sensor seems to measure in another unit",
-}
 
 
 class MonitorAccount(msgspec.Struct):
@@ -149,22 +138,3 @@ def _health(alarm: OpenAlarm, since: datetime) -> AlarmHealth:
     return AlarmHealth(
         since=since, fault=alarm.fault, moved=alarm.moved, p_value=alarm.p_value, reason=alarm.reason
     )
-
-
-def sentence(event: DriftEvent) -> str:
-    """Return an event of a monitor in words."""
-    if event.type == "end":
-        why = f": {event.reason}" if event.reason else ""
-        return f"{event.monitor}: the alarm is over, {_span(event.since_s)} after it began{why}"
-    moved = [f"{one.name} moved from {one.before:.4g} to {one.now:.4g}" for one in event.moved[:SHOWN]]
-    more = [f"{len(event.moved) - SHOWN} more"] if len(event.moved) > SHOWN else []
-    parts = [FAULTS.get(event.fault, ""), listed([*moved, *more]), event.reason]
-    text = "; ".join(filter(None, parts)) or "the windows are not like those of the reference"
-    return f"{event.monitor}: {text} (since {_span(event.since_s)}, p = {event.p_value:.1g})"
-
-
-def _span(seconds: float) -> str:
-    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

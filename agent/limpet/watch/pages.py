@@ -12,6 +12,7 @@ from limpet.watch.pipeline_lines import STAGES, STYLES, pipeline_lines
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from limpet.contracts.drift import MonitorsHealth
     from limpet.contracts.messages import AcceleratorHealth, ApiHealth, DeviceHealth, EventMessage, Placed
     from limpet.watch.state import Device, Pipeline
 
@@ -68,8 +69,22 @@ def _facts_of_pipeline(pipeline: Pipeline) -> Iterator[Text]:
         yield _row("unsure", f"{words.share(unsure.abstained / max(unsure.windows, 1))} of the windows{sets}")
     if health.clipped is not None:
         yield _row("clipped", f"{words.share(health.clipped)} of the windows")
+    if health.monitors is not None:
+        yield from _monitors(health.monitors)
     if health.sandbox:
         yield _row("sandbox", ", ".join(words.cleaned(part, 60) for part in health.sandbox[:MOST_FIGURES]))
+
+
+def _monitors(monitors: MonitorsHealth) -> Iterator[Text]:
+    """Show how the monitors stand. An alarm begins at 100 %."""
+    cost = "" if monitors.cost is None else f", {words.share(monitors.cost)} of the time"
+    skipped = f", {words.counted(monitors.skipped)} skipped" if monitors.skipped else ""
+    yield _row("monitored", f"{words.counted(monitors.windows)} windows{skipped}{cost}")
+    if monitors.problem:
+        yield _row("monitors", words.cleaned(monitors.problem), bad=True)
+    for name, one in list(monitors.monitors.items())[:MOST_FIGURES]:
+        state = words.cleaned(one.problem) or f"{words.share(one.level)}{', alarm' if one.alarm else ''}"
+        yield _row("monitor", f"{words.cleaned(name, 40)}: {state}", bad=bool(one.alarm or one.problem))
 
 
 def _placed(placed: Placed) -> str:
@@ -174,7 +189,7 @@ def _event(event: EventMessage) -> Text:
 def _event_style(event: str) -> str:
     if event in {"failed", "crashed", "api_failed"}:
         return "red"
-    return "yellow" if event in {"waiting", "gap", "degraded"} else ""
+    return "yellow" if event in {"waiting", "gap", "degraded", "drift"} else ""
 
 
 def log_page(device: Device) -> list[Text]:

@@ -33,6 +33,9 @@ def pipeline_lines(device: Device, pipeline: Pipeline, width: int, now: float) -
     yield Line(_head(pipeline), 0)
     if pipeline.reason:
         yield Line(Text(words.cleaned(pipeline.reason), "yellow"), 2)
+    if pipeline.health and pipeline.health.monitors:
+        alarms = words.alarms(pipeline.health.monitors)
+        yield from (Line(Text(f"drift: {text}", "bold yellow"), 2) for text in alarms)
     yield Line(_result(pipeline, width), 1)
     yield from _shares(pipeline, width)
     yield from _curves(pipeline, width)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from limpet.contracts.detected_events import KeywordEvent, ObjectEvent, ZoneEvent
+from limpet.contracts.drift_words import described
 from limpet.contracts.outputs import (
     Anomaly,
     Classification,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from limpet.contracts.detected_events import DetectedEvent
+    from limpet.contracts.drift import MonitorsHealth
 
 LONGEST = 200
 """Characters of a text from outside."""
@@ -122,6 +124,12 @@ def detected_event(details: DetectedEvent) -> str:
     if isinstance(details, ZoneEvent):
         return f"{what} {details.type} {details.zone}"
     return f"{what} crossed {details.line} {details.direction}"
+
+
+def alarms(monitors: MonitorsHealth) -> list[str]:
+    """Return the alarms that hold, each in words."""
+    held = [(name, one.alarm) for name, one in monitors.monitors.items() if one.alarm is not None]
+    return [cleaned(described(name, alarm)) for name, alarm in held[:SHOWN]]
 
 
 _CHANGES = {"update": "changed", "end": "is gone"}

@@ -83,6 +83,21 @@ def _savings(value: Callable[[Saving], float]) -> Callable[[PipelineHealth], dic
     return lambda one: {saver: value(saving) for saver, saving in (one.savings or {}).items()}
 
 
+def _watched(one: PipelineHealth) -> dict[str, float]:
+    found = one.monitors
+    return {} if found is None else {"watched": found.windows, "skipped": found.skipped}
+
+
+def _alarms(one: PipelineHealth) -> dict[str, float]:
+    found = one.monitors
+    return {} if found is None else {name: each.alarm is not None for name, each in found.monitors.items()}
+
+
+def _levels(one: PipelineHealth) -> dict[str, float]:
+    found = one.monitors
+    return {} if found is None else {name: each.level for name, each in found.monitors.items()}
+
+
 _FIGURES: tuple[tuple[str, Kind, str, str, Callable[[PipelineHealth], float | None]], ...] = (
     (
         "degraded",
@@ -122,6 +137,13 @@ _FIGURES: tuple[tuple[str, Kind, str, str, Callable[[PipelineHealth], float | No
         "Events that were too many to be published.",
         lambda one: one.events_left_out,
     ),
+    (
+        "monitors.cost",
+        "gauge",
+        "1",
+        "Time that monitors of drift took, as a share of the pipeline's own.",
+        lambda one: one.monitors.cost if one.monitors else None,
+    ),
 )
 """A metric of each pipeline, and where its value is. ``None``: it is not known."""
 _COUNTS: tuple[tuple[str, Kind, str, str, str, Callable[[PipelineHealth], Mapping[str, float]]], ...] = (
@@ -135,6 +157,16 @@ _COUNTS: tuple[tuple[str, Kind, str, str, str, Callable[[PipelineHealth], Mappin
         lambda one: one.dropped,
     ),
     ("snapshots", "counter", "", "outcome", "Pictures of results.", _snapshots),
+    ("drift", "gauge", "", "monitor", "Whether a monitor has an alarm.", _alarms),
+    ("drift.level", "gauge", "", "monitor", "What a monitor measures, in shares of its threshold.", _levels),
+    (
+        "monitored.windows",
+        "counter",
+        "",
+        "outcome",
+        "Windows that monitors saw, or skipped to save time.",
+        _watched,
+    ),
     (
         "spared.windows",
         "counter",

@@ -91,6 +91,25 @@ export function drops(dropped) {
   };
 }
 
+const FAULTS = new Map([
+  ["stuck", "the sensor repeats the same value"],
+  ["saturated", "the sensor is at its limit"],
+  ["drop_out", "the sensor drops samples"],
+  ["rate", "samples come at another rate"],
+  ["clock", "the sensor's clock drifts"],
+  ["unit", "the sensor seems to measure in another unit"],
+]);
+
+/** Return the alarms that monitors of a pipeline have, each with its `text` and since when. */
+export function alarms(health) {
+  const held = entries(health?.monitors?.monitors).filter(([, one]) => isObject(one?.alarm));
+  return held.map(([monitor, { alarm }]) => {
+    const moved = list(alarm.moved).slice(0, 3).map((one) => `${text(one?.name, 96)} moved from ${number(one?.before)} to ${number(one?.now)}`);
+    const parts = [FAULTS.get(alarm.fault), moved.join(", "), text(alarm.reason)].filter(Boolean);
+    return { monitor, since: alarm.since, text: `${plain(monitor)}: ${parts.join("; ") || "the windows are not like those of the reference"}` };
+  });
+}
+
 export const total = (counts) => counts.reduce((sum, [, value]) => sum + value, 0);
 
 /** Return a cause or a reason code as words. */

@@ -64,6 +64,15 @@ _ABOUT = (
 ``value_json``."""
 
 
+_DRIFT = {
+    "device_class": "problem",
+    "json_attributes_template": (
+        "{{ {'reason': value_json.drift_reason, 'since': value_json.drift_since} | tojson if value else '{}' }}"
+    ),
+}
+"""An alarm of any monitor, with what moved as an attribute."""
+
+
 class Entity(NamedTuple):
     """``key`` is unique within the device and lasting; ``options`` are further keys of its platform.
 
@@ -217,8 +226,8 @@ def latency(pipeline: str, topic: str) -> Entity:
     return _of(pipeline, "sensor", topic, "latency_ms", figure)
 
 
-def pipeline_entities(pipeline: str, topic: str) -> list[Entity]:
-    """Return the entities of a pipeline's state."""
+def pipeline_entities(pipeline: str, topic: str, *, watched: bool) -> list[Entity]:
+    """Return the entities of a pipeline's state. ``watched``: it has monitors of drift."""
     state = {
         "device_class": "enum",
         "options": list(get_args(State)),
@@ -234,6 +243,11 @@ def pipeline_entities(pipeline: str, topic: str) -> list[Entity]:
         _of(pipeline, "binary_sensor", topic, "degraded", problem),
         _of(pipeline, "sensor", topic, "model", {"entity_category": "diagnostic"}),
         _of(pipeline, "sensor", topic, "invoke_p95_ms", invoke),
+        *(
+            [_of(pipeline, "binary_sensor", topic, "drift", _DRIFT | {"json_attributes_topic": topic})]
+            if watched
+            else []
+        ),
     ]
 
 

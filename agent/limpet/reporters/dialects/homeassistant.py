@@ -15,6 +15,7 @@ from msgspec import Meta
 from limpet.bucket import Bucket
 from limpet.contracts.dialect import Publish, clear
 from limpet.contracts.drift import DriftEvent
+from limpet.contracts.drift_words import described
 from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth
 from limpet.reporters.dialects import _discovery, _fields, _scene, _updates
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.detected_events import DetectedEvent
+    from limpet.contracts.drift import MonitorsHealth
     from limpet.contracts.messages import EventMessage, Origin, ResultMessage, SnapshotMessage
     from limpet.reporters.dialects._discovery import Entity
 
@@ -181,7 +183,9 @@ class HomeAssistant:
             self._removed.discard(message.pipeline)
             topic = f"{self._root}/health/{message.pipeline}"
             return self._publish(
-                _discovery.pipeline_entities(message.pipeline, topic), topic, _pipeline_figures(message)
+                _discovery.pipeline_entities(message.pipeline, topic, watched=message.monitors is not None),
+                topic,
+                _pipeline_figures(message),
             )
         topic = f"{self._root}/health"
         figures = _device_figures(message)
@@ -229,7 +233,10 @@ class HomeAssistant:
         begins = (f"{pipeline}/", f"{pipeline}:")
         gone = [entity for key, entity in self._entities.items() if key.startswith(begins)]
         if not known:
-            gone = [*_discovery.pipeline_entities(pipeline, topics[1]), _discovery.latency(pipeline, topics[0])]
+            gone = [
+                *_discovery.pipeline_entities(pipeline, topics[1], watched=True),
+                _discovery.latency(pipeline, topics[0]),
+            ]
             gone += _discovery.detected_event_entities(pipeline, "", "", _discovery.EVENT_TYPES)
             gone.append(_discovery.update(pipeline, topics[2], ""))
         self._entities = {k: entity for k, entity in self._entities.items() if not k.startswith(begins)}
@@ -281,6 +288,16 @@ def _pipeline_figures(health: PipelineHealth) -> dict[str, Any]:
         "delegate": health.delegate,
         "invoke_p95_ms": invoke.p95 / 1000 if invoke and invoke.count else None,
         "results": health.results,
+        **({} if health.monitors is None else _drift(health.monitors)),
+    }
+
+
+def _drift(monitors: MonitorsHealth) -> dict[str, Any]:
+    alarms = [(name, one.alarm) for name, one in monitors.monitors.items() if one.alarm is not None]
+    return {
+        "drift": _state(bool(alarms)),
+        "drift_reason": "; ".join(described(name, alarm) for name, alarm in alarms)[:LONGEST],
+        "drift_since": min((alarm.since for _, alarm in alarms), default=None),
     }
 
 

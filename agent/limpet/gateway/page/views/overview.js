@@ -2,7 +2,7 @@
 
 import { Chart } from "../chart.js";
 import { Badge, Bars, Events, Figure, Guarded, Panel, Picture, html } from "../parts.js";
-import { count, drops, duration, isPicture, megabytes, number, percent, rate, span, text, total } from "../words.js";
+import { alarms, count, drops, duration, isPicture, megabytes, number, percent, rate, span, text, total } from "../words.js";
 import { outboxes } from "./device.js";
 
 export function Overview({ state, now }) {
@@ -43,6 +43,7 @@ function Card({ pipeline, source, now }) {
     <header>
       <h2 id=${titleId}><a href=${`#/pipelines/${encodeURIComponent(pipeline.name)}`}>${pipeline.name}</a></h2>
       ${health?.degraded && html`<${Badge} state="degraded" kind="warn" />`}
+      ${alarms(health).length > 0 && html`<${Badge} state="drift" kind="warn" />`}
       <${Badge} state=${pipeline.state} />
     </header>
     ${pipeline.reason && html`<p class="reason">${text(pipeline.reason)}</p>`}

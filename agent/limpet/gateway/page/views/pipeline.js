@@ -4,7 +4,7 @@ import { Chart } from "../chart.js";
 import { PipelineOrders } from "../orders.js";
 import { Badge, Bar, Bars, Channels, Events, Facts, Legend, Panel, Picture, html } from "../parts.js";
 import { ModelFacts, Update } from "./models.js";
-import { clock, count, drops, isPicture, number, percent, plain, rate, sampleForm, span, text, total } from "../words.js";
+import { alarms, clock, count, drops, entries, isNumber, isPicture, number, percent, plain, rate, sampleForm, span, text, total } from "../words.js";
 
 export function PipelineView({ state, name, now, session }) {
   const pipeline = state.pipelines.get(name);
@@ -19,6 +19,7 @@ export function PipelineView({ state, name, now, session }) {
       <h1>${name}</h1>
       <${Badge} state=${pipeline.state} />
       ${health?.degraded && html`<${Badge} state="degraded" kind="warn" />`}
+      ${alarms(health).length > 0 && html`<${Badge} state="drift" kind="warn" />`}
       ${pipeline.reason && html`<p class="reason">${text(pipeline.reason)}</p>`}
     </header>
     <${PipelineOrders} pipeline=${pipeline} session=${session} />
@@ -39,6 +40,7 @@ export function PipelineView({ state, name, now, session }) {
           <${ModelFacts} pipeline=${pipeline} />
           <${Update} model=${pipeline.model} />
         <//>
+        ${health?.monitors && html`<${Panel} title="Monitors" id="monitors"><${Monitors} health=${health} /><//>`}
         <${Panel} title="Counts" id="counts"><${Counts} health=${health} /><//>
         <${Panel} title="Events" id="events"><${Events} events=${events.slice(-8)} withPipeline=${false} /><//>
       </div>
@@ -121,6 +123,21 @@ function Dropped({ health }) {
       </li>`)}
     </ul>`}
     ${faults.length > 0 && html`<p class="muted">Faults of the source: ${faults.slice(0, 8).map(([cause, value]) => `${plain(cause)} ${count(value)} ×`).join(", ")}</p>`}`;
+}
+
+function Monitors({ health }) {
+  const { monitors } = health;
+  const rows = entries(monitors.monitors);
+  const cost = isNumber(monitors.cost) ? `, at ${percent(monitors.cost, 1)} of the pipeline's time` : "";
+  return html`
+    ${monitors.problem && html`<p class="reason">${text(monitors.problem)}</p>`}
+    ${alarms(health).slice(0, 8).map((alarm) => html`<p key=${alarm.monitor} class="reason">${alarm.text}, since ${clock(alarm.since)}</p>`)}
+    ${rows.length > 0 && html`<ul class="bars" aria-label="How near each monitor is to an alarm">
+      ${rows.slice(0, 16).map(([name, one]) => html`<li key=${name}>
+        <span class="bar-name">${plain(name)}</span><${Bar} share=${isNumber(one?.level) ? Math.min(one.level, 1) : 0} ink=${one?.alarm ? "--warn" : undefined} /><span class="bar-value">${one?.problem ? "off" : percent(one?.level)}</span>
+      </li>`)}
+    </ul>`}
+    <p class="muted">An alarm begins at 100 %. ${count(monitors.windows)} windows were compared with the reference, ${count(monitors.skipped)} skipped${cost}.</p>`;
 }
 
 const Counts = ({ health }) => html`<${Facts} rows=${[
