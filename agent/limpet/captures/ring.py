@@ -70,6 +70,18 @@ def pipelines(root: Path) -> list[str]:
     return []
 
 
+def rings(root: Path) -> list[tuple[Path, str]]:
+    """Return the rings in a folder: each as the folder that it is in, and its pipeline.
+
+    The folder may be that of a daemon, or one with a folder for each device, as ``limpet captures pull`` makes it.
+    """
+    found: list[tuple[Path, str]] = []
+    for name in pipelines(root):
+        inner = pipelines(root / name)
+        found += [(root / name, one) for one in inner] if inner else [(root, name)]
+    return found
+
+
 def entries(root: Path, pipeline: str, damaged: list[str] | None = None) -> list[Entry]:
     """Return the captures of a pipeline, oldest first. Nothing is changed.
 
@@ -106,14 +118,19 @@ def _entry(path: Path, pipeline: str) -> Entry:
 
 def find(root: Path, name: str) -> Entry:
     """Return the capture ``PIPELINE/NUMBER``. ``UnreadableError`` if it cannot be read, or there is none."""
+    path = path_named(root, name)
+    try:
+        return _entry(path, path.parent.name)
+    except FileNotFoundError as error:
+        raise UnreadableError(f"there is no capture {name} in {root}") from error
+
+
+def path_named(root: Path, name: str) -> Path:
+    """Return the path of the capture ``PIPELINE/NUMBER``. ``UnreadableError`` if that is no name of one."""
     pipeline, _, number = name.partition("/")
     if not (re.match(NAME_PATTERN, pipeline) and number.isascii() and number.isdigit() and len(number) <= 10):
         raise UnreadableError(f"{name!r} is no name of a capture; write PIPELINE/NUMBER, such as motion/42")
-    path = path_of(root, pipeline, int(number))
-    try:
-        return _entry(path, pipeline)
-    except FileNotFoundError as error:
-        raise UnreadableError(f"there is no capture {name} in {root}") from error
+    return path_of(root, pipeline, int(number))
 
 
 def read_truth(path: Path) -> Truth | None:

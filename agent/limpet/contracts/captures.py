@@ -105,6 +105,7 @@ class WindowForm(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
     ``encoding``: ``raw`` is one array, row by row, little-endian. ``jpeg`` is a JPEG for each frame. ``shape``:
     ``(samples, *shape of one)``. Of pictures it is that of the JPEGs. ``parts``: bytes of each array or JPEG, in
     their order. ``rate``: samples a second. ``changed``: what was done to a picture, such as ``blurred``.
+    ``by_time``: a window was cut by time alone, so its number of samples varies.
     """
 
     encoding: Literal["raw", "jpeg"]
@@ -117,6 +118,7 @@ class WindowForm(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
     units: Annotated[list[_Word], Meta(max_length=MOST_CHANNELS)] = []
     rate: Annotated[float, Meta(gt=0, le=1e9)] | None = None
     changed: Annotated[str, Meta(max_length=LONGEST_DETAIL)] = ""
+    by_time: bool = False
 
 
 class Capture(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

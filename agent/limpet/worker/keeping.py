@@ -214,6 +214,8 @@ class Keeper:
             window, body = kept_window.body(
                 chosen.held.samples, result.output, self._plan.spec, self._windows, self.options
             )
+            wanted = self._plan.window
+            window.by_time = wanted.seconds is not None and wanted.size is None
             if self._key is not None:
                 bound = sealing.bound_to(result.pipeline, result.sample, result.model, result.version, window)
                 body = self._key.encrypt(body, bound)
