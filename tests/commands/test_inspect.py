@@ -42,6 +42,32 @@ def test_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "signed" not in text
 
 
+def test_the_reference_of_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = models.dense(tmp_path / "m.tflite", 3, 3).read_bytes()
+    feature = {"mean": 0, "std": 1, "quantiles": [0, 1], "effective": 100}
+    reference = {
+        "windows": 1200,
+        "rate": 10,
+        "features": [{**feature, "name": f"a{n}.mean"} for n in range(10)],
+        "thresholds": {"univariate": {}, "adwin": {}},
+        "slices": {"north": {"windows": 50, "right": 44}},
+    }
+    for content, status in ((json.dumps(reference).encode(), 0), (b'{"windows": 1, "rate": -1}', 1)):
+        members = {"model.tflite": model, "reference.json": content}
+        path = bundles.bundle(tmp_path / "motion-3.limpet", members, reference="reference.json")
+        found, facts, text = shown(capsys, path)
+        assert found == status
+        if status:
+            assert "rate" in facts["reference"]["refused"]
+            assert "reference   REFUSED     the reference of motion" in text
+        else:
+            assert facts["reference"]["monitors"] == ["adwin", "univariate"]
+            assert "1,200 windows, 10 a second; 10 features: a0.mean, a1.mean" in text
+            assert "and 2 more" in text
+            assert "adwin, univariate; at most 1 false alarms in 26 million windows like these" in text
+            assert "north: 44 of 50 windows right, 95 % interval 76.9% to 94.8%" in text
+
+
 def test_a_signed_bundle_names_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = models.dense(tmp_path / "m.tflite", 3, 3).read_bytes()
     maker = trusting.key()

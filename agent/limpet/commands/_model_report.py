@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from limpet import beta
 from limpet.contracts.fields import TensorInfo
 from limpet.contracts.messages import Placed
+from limpet.contracts.reference import SliceReference
 from limpet.models.manifest import Manifest
 from limpet.models.tflite.model_file import FileMetadata, Signature
 from limpet.wording import short_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from typing_extensions import Self
+
+    from limpet.contracts.reference import Reference
 
 _LABELS_SHOWN = 8
 
@@ -28,6 +34,35 @@ class XnnpackCoverage(msgspec.Struct, frozen=True):
     share: float
     covered: dict[str, int]
     left: dict[str, int]
+
+
+class ReferenceReport(msgspec.Struct, kw_only=True):
+    """What of a bundle's reference is for people. ``monitors``: those that have thresholds in it.
+
+    ``refused``: why no device can use it. ``slices``: how many windows of each group, and how many were right.
+    """
+
+    windows: int = 0
+    rate: float | None = None
+    features: list[str] = []
+    classes: int = 0
+    monitors: list[str] = []
+    false_alarms: float = 0.0
+    slices: dict[str, SliceReference] = {}
+    refused: str = ""
+
+    @classmethod
+    def of(cls, reference: Reference) -> Self:
+        """Return the report of a reference."""
+        return cls(
+            windows=reference.windows,
+            rate=reference.rate,
+            features=[one.name for one in reference.features],
+            classes=len(reference.classes.labels) if reference.classes else 0,
+            monitors=sorted(reference.thresholds),
+            false_alarms=reference.false_alarms,
+            slices=reference.slices,
+        )
 
 
 class ModelReport(msgspec.Struct, kw_only=True):
@@ -61,18 +96,23 @@ class ModelReport(msgspec.Struct, kw_only=True):
     signed_by: list[str]
     metadata: FileMetadata
     manifest: Manifest
+    reference: ReferenceReport | None = None
 
     @property
     def is_refused(self) -> bool:
-        """Whether the runtime or a delegate on the command line refuses the model."""
-        return bool(self.refused) or any(isinstance(placed, str) for placed in self.placements.values())
+        """Whether the runtime or a delegate refuses the model, or its reference cannot be used."""
+        unusable = self.reference is not None and bool(self.reference.refused)
+        return (
+            bool(self.refused) or unusable or any(isinstance(placed, str) for placed in self.placements.values())
+        )
 
 
 def lines(report: ModelReport) -> list[str]:
     """Return the report for a person: a title, then rows of a label and a text."""
     manifest = report.manifest
     notes = [text for text in (manifest.description, manifest.licence) if text]
-    rows = [*_file(report), *_tensors(report), *_state(report), *_origin(report), *_execution(report)]
+    rows = [*_file(report), *_tensors(report), *_state(report), *_origin(report)]
+    rows += [*_reference(report.reference), *_execution(report)]
     return [
         f"{manifest.name} {manifest.version}: {report.file}",
         *(f"  {note}" for note in notes),
@@ -136,6 +176,28 @@ def _origin(report: ModelReport) -> Iterator[Row]:
     if report.labels:
         shown, more = report.labels[:_LABELS_SHOWN], len(report.labels) - _LABELS_SHOWN
         yield "labels", f"{len(report.labels)}: {', '.join(shown)}" + (f" and {more} more" if more > 0 else "")
+
+
+def _reference(reference: ReferenceReport | None) -> Iterator[Row]:
+    """Yield what devices compare with what they see."""
+    if reference is None:
+        return
+    if reference.refused:
+        yield "reference", f"REFUSED     {reference.refused}"
+        return
+    some, more = reference.features[:_LABELS_SHOWN], len(reference.features) - _LABELS_SHOWN
+    features = ", ".join(some) + (f" and {more} more" if more > 0 else "")
+    rate = f", {reference.rate:g} a second" if reference.rate else ""
+    yield "reference", f"{reference.windows:,} windows{rate}; {len(reference.features)} features: {features}"
+    monitors = ", ".join(reference.monitors) or "none"
+    alarms = f"at most {reference.false_alarms:g} false alarms in 26 million windows like these"
+    yield "monitors", f"{monitors}; {alarms}"
+    for name, one in reference.slices.items():
+        low, high = beta.interval(one.right, one.windows)
+        yield (
+            "slice",
+            f"{name}: {one.right:,} of {one.windows:,} windows right, 95 % interval {low:.1%} to {high:.1%}",
+        )
 
 
 def _execution(report: ModelReport) -> Iterator[Row]:

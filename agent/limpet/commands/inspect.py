@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.commands._model_report import ModelReport, XnnpackCoverage, lines
+from limpet.commands._model_report import ModelReport, ReferenceReport, XnnpackCoverage, lines
 from limpet.config import Config, Device
 from limpet.contracts.runtime import Abilities
-from limpet.errors import ModelError
+from limpet.errors import DeployError, ModelError
 from limpet.inference import admission, trial
 from limpet.inference.input_fit import resized
 from limpet.inference.planning import read_facts
@@ -21,6 +21,7 @@ from limpet.inference.resolving import Resolver
 from limpet.inference.single import plan_model
 from limpet.models import bundle as bundles
 from limpet.models import model_kind, store
+from limpet.models import reference as references
 from limpet.models.tflite import model_file
 from limpet.models.tflite.model_file import FileMetadata
 from limpet.runtimes import tflite
@@ -72,7 +73,9 @@ def main(arguments: argparse.Namespace) -> int:
         raise ModelError(model_kind.refused(path, kind))
     with tempfile.TemporaryDirectory() as cache:
         path = model_kind.by_content(path, kind, Path(cache))
-        report = inspect(path, bundles.load(path, Path(cache)))
+        bundle = bundles.load(path, Path(cache))
+        report = inspect(path, bundle)
+        report.reference = _reference(bundle)
         report.placements = {name: _placement(path, name, Path(cache)) for name in arguments.delegate}
     print(msgspec.json.encode(report).decode() if arguments.json else printable("\n".join(lines(report))))
     return 1 if report.is_refused else 0
@@ -113,6 +116,15 @@ def inspect(path: Path, bundle: Bundle) -> ModelReport:
         report.ops = dict(Counter(coverage.ops))
         report.delegates = {"cpu": _covered(coverage)}
     return report
+
+
+def _reference(bundle: Bundle) -> ReferenceReport | None:
+    if bundle.reference is None:
+        return None
+    try:
+        return ReferenceReport.of(references.read(bundle.reference, bundle.manifest.name))
+    except DeployError as error:
+        return ReferenceReport(refused=str(error))
 
 
 def _of_another_runtime(path: Path, bundle: Bundle) -> ModelReport:

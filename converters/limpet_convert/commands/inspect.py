@@ -13,6 +13,7 @@ import msgspec
 
 from limpet.models import bundle as bundles
 from limpet.models import model_kind
+from limpet.models import reference as references
 from limpet.trust.names import named
 from limpet.wording import short_hash
 from limpet_convert import bundle_signature, facts, jail
@@ -65,7 +66,9 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _bundle(path: Path, roots: list[Path] | None) -> tuple[object, list[str]]:
     with TemporaryDirectory() as cache:
-        manifest = bundles.load(path, Path(cache)).manifest
+        bundle = bundles.load(path, Path(cache))
+        manifest = bundle.manifest
+        reference = references.read(bundle.reference, manifest.name) if bundle.reference else None
     with zipfile.ZipFile(path) as archive:
         for name, member in manifest.members.items():  # What no device reads, too: the model card.
             if hashlib.sha256(archive.read(name)).hexdigest() != member.sha256:
@@ -77,6 +80,9 @@ def _bundle(path: Path, roots: list[Path] | None) -> tuple[object, list[str]]:
     lines += [
         f"  variant for {v.runtime}: {v.model}, tolerance {v.tolerance.absolute:g}" for v in manifest.variants
     ]
+    if reference:
+        monitors = ", ".join(sorted(reference.thresholds)) or "none"
+        lines.append(f"  reference: {reference.windows:,} windows, monitors: {monitors}")
     return msgspec.to_builtins(manifest) | {"signed": signed}, [*lines, f"  {signed}"]
 
 
