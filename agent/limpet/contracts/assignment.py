@@ -16,6 +16,7 @@ from limpet.contracts.adaptation import AdaptOptions, Correction
 from limpet.contracts.captures import KeepOptions
 from limpet.contracts.fields import Count, InputValue, Positive, Share, WindowSpec
 from limpet.contracts.savings import CacheOptions, CascadeOptions, EarlyExitOptions, GateOptions
+from limpet.contracts.uncertainty import VariationOptions
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -134,6 +135,9 @@ class PipelineOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     early_exit: EarlyExitOptions | None = None
     """Leave out the rest of a round of windows once a class is sure. Default: no window is left out. Example: `{
     windows = 8 }`."""
+    test_time: VariationOptions | None = None
+    """Run the model on variations of each window, too, and average its outputs. Default: on the window alone.
+    Example: `{ noise = 0.05, runs = 4 }`."""
     keep: KeepOptions | None = None
     """Keep windows on the disk, with their results, by these rules. Default: none are kept. Example: `{}`."""
     adapt: AdaptOptions | None = None

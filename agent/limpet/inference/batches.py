@@ -52,6 +52,7 @@ def suited(plan: PipelinePlan) -> bool:
     windows = plan.transforms.windows
     if (
         plan.savings
+        or plan.test_time
         or plan.state
         or plan.delegates != (CPU,)
         or len(plan.inputs) != 1

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from limpet.contracts.data import Window
+    from limpet.inference.variations import VariedModel
     from limpet.wire.records import Result
 
     MakeResult: TypeAlias = Callable[[Window, int], Result[Any]]
@@ -22,7 +23,9 @@ ABSTAINERS = (Classification, Regression, Labels)
 class Certainty:
     """Counts the results of one pipeline since they were taken last."""
 
-    def __init__(self) -> None:
+    def __init__(self, variations: VariedModel | None = None) -> None:
+        """``variations``: what runs the model several times for each window, if anything does."""
+        self._variations = variations
         self._windows = self._abstained = 0
         self._sets: dict[int, int] = {}
 
@@ -48,7 +51,8 @@ class Certainty:
         """Return the counts since the last call, ``None`` if nothing was counted."""
         if not self._windows:
             return None
-        taken = Uncertainties(self._windows, self._abstained, self._sets)
+        runs = 0 if self._variations is None else self._variations.take()
+        taken = Uncertainties(self._windows, self._abstained, self._sets, runs)
         self._windows = self._abstained = 0
         self._sets = {}
         return taken

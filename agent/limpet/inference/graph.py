@@ -24,6 +24,7 @@ from limpet.inference.latency import Latency
 from limpet.inference.output_stages import OutputStages
 from limpet.inference.savings import SparedModel
 from limpet.inference.stages import after_model
+from limpet.inference.variations import varied
 from limpet.inference.window import windows_a_second
 from limpet.wire.records import Result
 
@@ -72,6 +73,8 @@ class Graph:
         self.shapes = resized(plan)
         self.model: Model = stack.enter_context(load(plan, self.shapes))
         self.completed: Model = complete(self.model, plan.inputs, plan.state)
+        if (variations := varied(plan, self.completed)) is not None:
+            self.completed = variations
         self.select = _selector(plan, self.completed)
         for tensor in self.completed.inputs:
             refuse_type(plan, tensor.name, tensor.dtype, quantized=tensor.quantized)
@@ -86,7 +89,7 @@ class Graph:
         self.spared = (
             SparedModel(plan, plan.savings, self.completed, self.output_stages, light) if plan.savings else None
         )
-        self.certainty = Certainty()
+        self.certainty = Certainty(variations)
         self.result = self.certainty.counting(plan.output, _result_maker(plan, self.model))
         self.infer = self._compile()
         stack.callback(self._forget)

@@ -10,6 +10,7 @@ from limpet.contracts.data import SampleSpec
 from limpet.contracts.delegate import Choice
 from limpet.contracts.fields import WindowSpec
 from limpet.contracts.savings import CacheOptions, CascadeOptions, EarlyExitOptions, GateOptions
+from limpet.contracts.uncertainty import VariationOptions
 from limpet.inference.inputs import InputPlan, StatePlan
 from limpet.inference.resolving import Configured
 from limpet.inference.stages import Transforms
@@ -78,7 +79,8 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     ``warnings``: what is allowed and most likely not meant, a sentence each. ``learned``: where a
     model that learns keeps what it learns, and a decoder what is enrolled. ``identity``: SHA-256 of the model.
     ``savings``: what saves runs of the model, see ``limpet.inference.savings_plan``.
-    ``monitors``: ``None`` if they are off, or the bundle has no reference.
+    ``monitors``: ``None`` if they are off, or the bundle has no reference. ``test_time``: the variations of each
+    window that the model also runs on.
     """
 
     name: str
@@ -102,6 +104,7 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     learned: Path | None = None
     identity: str = ""
     savings: SavingsPlan | None = None
+    test_time: VariationOptions | None = None
     monitors: MonitorPlan | None = None
 
     @property

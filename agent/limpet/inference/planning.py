@@ -25,6 +25,7 @@ from limpet.inference.plan_warnings import warnings
 from limpet.inference.postprocess_fit import misfits
 from limpet.inference.resolving import Configured, Resolver
 from limpet.inference.stages import Transforms
+from limpet.inference.variations import refuse_unsuited
 from limpet.inference.window import refuse_oversize, windows_of
 from limpet.models import bundle as bundles
 from limpet.models.requirements import delegate_problem
@@ -100,6 +101,7 @@ def plan_pipeline(assignment: Assignment, name: str, spec: SampleSpec, *, decode
         plan = _plan(assignment, assignment.pipelines[name], spec, bundle)
         check_input(plan)
         if decodes:
+            refuse_unsuited(plan)
             check_decoder(plan)
         return plan
 
@@ -150,6 +152,7 @@ def _plan(
         every=wanted.every,
         rate_tolerance=wanted.rate_tolerance,
         warnings=(*warnings(wanted, manifest, state), *adapted.left_out(correction, samples, labels)),
+        test_time=wanted.test_time,
         learned=directories.learned(assignment.folders.state, pipeline.name),
         identity=pipeline.model.sha256,
         monitors=chosen.monitors if bundle.reference else None,

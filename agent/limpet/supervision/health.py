@@ -124,6 +124,7 @@ def _uncertainty(counts: Uncertainties) -> UncertaintyHealth | None:
         abstained=counts.abstained,
         set_sizes={str(size): count for size, count in sorted(counts.sets.items())},
         mean_set_size=round(total / sets, 3) if sets else None,
+        mean_runs=round(counts.runs / counts.windows, 3) if counts.runs else None,
     )
 
 

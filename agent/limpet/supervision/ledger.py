@@ -120,6 +120,7 @@ class Account(msgspec.Struct):
     def _add_uncertainty(self, new: Uncertainties) -> None:
         total = self.uncertainty
         total.windows = min(total.windows + new.windows, LARGEST_COUNT)
+        total.runs = min(total.runs + new.runs, LARGEST_COUNT)
         total.abstained = min(total.abstained + new.abstained, LARGEST_COUNT)
         for size, count in new.sets.items():
             total.sets[size] = min(total.sets.get(size, 0) + count, LARGEST_COUNT)
