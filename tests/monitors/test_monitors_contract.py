@@ -52,7 +52,7 @@ def test_its_thresholds_survive_json(kind: str) -> None:
 @each
 def test_windows_like_the_reference_raise_no_alarm(kind: str) -> None:
     monitor = opened(kind)
-    assert all(monitor.see(block) is None for block in blocks(windows(2, 8192), 64))
+    assert all(monitor.see(block) is None for block in blocks(windows(2, 4096), 64))
 
 
 def rounded(alarm: Alarm | None) -> Any:
@@ -96,7 +96,7 @@ numbers = st.sampled_from([0.0, 1.0, -1.0, 3e38, -3e38, float("nan"), float("inf
 
 
 @each
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_no_number_ends_a_monitor(kind: str, data: st.DataObject) -> None:
     count = data.draw(st.integers(0, 70))
@@ -125,7 +125,7 @@ foreign = st.recursive(
 
 
 @each
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_thresholds_that_a_monitor_cannot_use_are_refused(kind: str, data: st.DataObject) -> None:
     thresholds = dict(THRESHOLDS[kind])

@@ -9,6 +9,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_MOST = 1 << 15
+"""Windows that are looked at: the first ones of more."""
+_TOGETHER = 16
+"""Columns that are looked at together, so that it takes little memory."""
 _WINDOWING = 5
 """Sokal's constant: the sum over lags ends where a lag is so many times the sum."""
 
@@ -19,6 +23,12 @@ def autocorrelation_times(values: NDArray[Any]) -> NDArray[np.float64]:
     It is 1 plus twice the sum of the autocorrelations, with the window of Sokal (1997). Where numbers are not
     finite, the column's mean stands for them. A column that never changes has 1.
     """
+    values = values[:_MOST]
+    columns = [_times(values[:, at : at + _TOGETHER]) for at in range(0, values.shape[1], _TOGETHER)]
+    return np.concatenate(columns) if columns else np.ones(0)
+
+
+def _times(values: NDArray[Any]) -> NDArray[np.float64]:
     numbers = np.asarray(values, np.float64)
     finite = np.isfinite(numbers)
     numbers = np.where(finite, numbers, 0.0)
@@ -45,6 +55,6 @@ def cautious_times(values: NDArray[Any]) -> NDArray[np.float64]:
     """
     times = autocorrelation_times(values)
     n = max(len(values), 1)
-    errors = np.sqrt(2 * (2 * _WINDOWING * times + 1) / n)
+    errors = np.sqrt(2 * (2 * _WINDOWING * times + 1) / min(n, _MOST))
     cautious: NDArray[np.float64] = np.minimum(times * (1 + 2 * errors), n)
     return cautious

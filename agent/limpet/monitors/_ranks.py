@@ -19,7 +19,10 @@ def score_of(reference: Reference) -> FeatureReference:
 
 
 class Ranks:
-    """Ranks of scores, by the reference's quantiles. Equal quantiles have their mean rank."""
+    """Ranks of scores, by the reference's quantiles. Equal quantiles have their mean rank.
+
+    A score beyond them has the rank 0 or 1.
+    """
 
     def __init__(self, score: FeatureReference) -> None:
         quantiles = np.maximum.accumulate(np.asarray(score.quantiles, np.float64))
@@ -29,4 +32,4 @@ class Ranks:
     def of(self, scores: Array) -> Array:
         """Return the ranks of scores that are numbers. The others are left out."""
         numbers = np.asarray(scores, np.float64)
-        return np.interp(numbers[~np.isnan(numbers)], self._values, self._ranks)
+        return np.interp(numbers[~np.isnan(numbers)], self._values, self._ranks, left=0.0, right=1.0)
