@@ -17,6 +17,8 @@ from limpet.captures.ring import CAPTURES
 from limpet.commands._state_directory import state_of
 from limpet.device import boot, directories, state_files
 from limpet.errors import ConfigError, LimpetError
+from limpet.learning.state import NAME as LEARNING
+from limpet.learning.state import UNDO
 from limpet.models import deployed
 from limpet.untrusted import printable
 from limpet.updates.state import DEPLOYED, DOWNLOADS, REQUESTS
@@ -35,11 +37,14 @@ EXAMPLES = (
     ("limpet reset --learned", "Have models that learn on this device learn again. Delete nothing else."),
 )
 
-_OWN = ("cache", CAPTURES, directories.LEARNED, "models", DOWNLOADS, REQUESTS, DEPLOYED, directories.REPORTERS)
+_WANTED = (DOWNLOADS, REQUESTS, UNDO)
+_OWN = ("cache", CAPTURES, directories.LEARNED, "models", *_WANTED, DEPLOYED, directories.REPORTERS)
 """Folders in the state directory that are deleted. Nothing else in it is touched: others may use it too."""
 _FILES = ("lock", "boot.json", "boot.new")
-_FORGOTTEN = ("pipelines.json", "pipelines.new", "pins.json", "pins.new", "models.json", "models.new")
-"""Names of the pipelines that ran, and of their models; the versions that a person chose."""
+_ADAPTED = (LEARNING, "learning.new")
+"""Accuracy and adaptations."""
+_FORGOTTEN = ("pipelines.json", "pipelines.new", "pins.json", "pins.new", "models.json", "models.new", *_ADAPTED)
+"""Names of the pipelines that ran, and of their models; the versions that a person chose; what was adapted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--learned",
         action="store_true",
-        help="Delete only what models have learned on this device. They then learn again.",
+        help="Delete only what models have learned on this device, with accuracy and adaptations. They then learn "
+        "again.",
     )
     add(
         "--audit",
@@ -109,11 +115,13 @@ def _reset(arguments: argparse.Namespace) -> int:
 def _forget_learned(state: Path, arguments: argparse.Namespace) -> int:
     """Delete what models have learned, and nothing else."""
     folder = state / directories.LEARNED
-    _refuse_links([folder])
+    _refuse_links([folder, *(state / name for name in _ADAPTED)])
     with _claim(state):
         _agree(f"what models have learned, in {folder}", arguments)
         _record(state, "what models had learned was deleted")
         _empty(folder)
+        for name in _ADAPTED:
+            state_files.remove(state / name)
     print(f"{folder} is empty; models that learn start again")
     return 0
 

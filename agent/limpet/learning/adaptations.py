@@ -73,7 +73,12 @@ NONE = Adaptations()
 
 def in_force(known: Adaptations, model: str, version: int) -> dict[AdaptationKind, Adaptation]:
     """Return the adaptations that a model runs with, by kind."""
-    return {one.kind: one for one in known.made if not one.undone and (one.model, one.version) == (model, version)}
+    return newest(known.made, model, version)
+
+
+def newest(made: Sequence[Adaptation], model: str, version: int) -> dict[AdaptationKind, Adaptation]:
+    """Return the newest of each kind that is not undone, of those that were made for a model."""
+    return {one.kind: one for one in made if not one.undone and (one.model, one.version) == (model, version)}
 
 
 def correction(known: Adaptations, model: str, version: int, allowed: AdaptOptions | None) -> Correction | None:

@@ -19,6 +19,8 @@ NAME = "learning.json"
 UNDO = "undo"
 """Folder in the state directory for requests of `limpet adaptations undo`, a file for each pipeline."""
 LARGEST = 64 << 20
+LARGEST_ORDER = 4096
+"""Bytes of such a file."""
 MOST_MODELS = 4
 """Models of a pipeline whose accuracy is remembered."""
 MOST_PIPELINES = 1024

@@ -21,6 +21,7 @@ from limpet.delivery.deliveries import DeliveryInbox
 from limpet.delivery.reporters import Reporters, inspect
 from limpet.device import directories, host
 from limpet.errors import ConfigError
+from limpet.supervision import undo_orders
 from limpet.supervision.auditing import Auditing
 from limpet.supervision.captures import Captures
 from limpet.supervision.commands import Commands
@@ -283,6 +284,7 @@ class Supervisor:
         self._reporters.adopt(self._planner.config)
         self._planner.report_plan()
         self._reloads.taken()
+        self._take_undo_orders()
         for reason in damaged:
             self._reloads.report_damage(reason)
         self._updates.begin(
@@ -378,6 +380,7 @@ class Supervisor:
         if signal.SIGHUP in self._signals:
             self._signals.discard(signal.SIGHUP)
             self._updates.take_requests()
+            self._take_undo_orders()
             self._planner.select_models()  # Before a reload, as a person may want to go back at once.
             self._reloads.begin()
         self._reloads.tend()
@@ -400,6 +403,10 @@ class Supervisor:
         if monotonic() >= self._next_health or self._device.is_connection_news(self._reporters):
             self._next_health = monotonic() + self._planner.config.device.health_interval
             self._publish_health()
+
+    def _take_undo_orders(self) -> None:
+        """Undo adaptations as a person on this device wants."""
+        undo_orders.take(self._planner.config.device.state, self._commands.take_local, self._reloads.report_damage)
 
     def _tend_updates(self) -> None:
         """Take what came from outside about models, and do what is due."""
