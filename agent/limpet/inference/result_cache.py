@@ -24,14 +24,14 @@ _DIGEST = 16
 class ResultCache(Generic[T]):
     """The answers for the inputs that came last, bounded in number and in bytes.
 
-    Two inputs are the same if a model stores the same integers for them. Where it takes floats, all their bits
-    count, or their multiples of ``step``.
+    Two inputs are the same if a model stores the same integers for them. If it takes floats, or without
+    ``tensors``, all their bits count, or their multiples of ``step``.
     """
 
     def __init__(self, options: CacheOptions, tensors: Sequence[TensorSpec]) -> None:
         self._options = options
         self._tensors = tensors
-        self._stored: list[tuple[Array, InputWriter] | None] = [None] * len(tensors)
+        self._stored: dict[int, tuple[Array, InputWriter]] = {}
         self._answers: OrderedDict[bytes, tuple[T, int]] = OrderedDict()
         self._bytes = 0
 
@@ -84,10 +84,10 @@ class ResultCache(Generic[T]):
             # Adding 0 makes 0 of -0, which is another one in bits.
             steps: Array = np.rint(values / np.float64(self._options.step)) + 0.0
             return steps
-        tensor = self._tensors[place]
-        if not tensor.quantized or values.dtype.kind != "f":
+        tensor = self._tensors[place] if self._tensors else None
+        if tensor is None or not tensor.quantized or values.dtype.kind != "f":
             return values
-        kept = self._stored[place]
+        kept = self._stored.get(place)
         if kept is None or kept[0].shape != values.shape:
             target = np.empty(values.shape, tensor.dtype)
             kept = self._stored[place] = target, InputWriter(target, tensor)

@@ -105,7 +105,7 @@ def _light(assignment: Assignment, name: str, plan: PipelinePlan) -> LightPlan |
     _refuse_late(plan)
     own = replace(
         pipeline.options, window=plan.window, transforms=None, decoder=None, postprocess=None, inputs=None,
-        stateful=None, delegates=["cpu"], require=0.0, runtime={}, snapshots=None,
+        stateful=None, delegates=["cpu"], require=0.0, runtime={}, snapshots=None, test_time=None,
     )  # fmt: skip
     alone = replace(assignment, pipelines={name: replace(pipeline, model=pipeline.light, options=own, light=None)})
     try:
