@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from limpet.config import PipelineConfig
+from limpet.contracts.adaptation import AdaptOptions, Correction, CoverageLimits
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.uncertainty import VariationOptions
-from limpet.errors import ModelError
+from limpet.errors import ConfigError, ModelError
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.planning import plan_pipeline
 from limpet.inference.variations import VariedModel
@@ -115,9 +117,10 @@ def classifier(path: Path, **fields: Any) -> Path:
     return bundles.bundle(path / "c-1.limpet", members, **{**said, **fields})
 
 
-def opened(folder: Path, model: Path, **wanted: Any) -> Pipeline:
-    pipeline = PipelineConfig(source="s", model=str(model), **wanted)
-    return Pipeline(plan_pipeline(single(folder, pipeline), "p", SPEC))
+def opened(folder: Path, model: Path, correction: Correction | None = None, **wanted: Any) -> Pipeline:
+    assignment = single(folder, PipelineConfig(source="s", model=str(model), **wanted))
+    corrected = {"p": replace(assignment.pipelines["p"], correction=correction)}
+    return Pipeline(plan_pipeline(replace(assignment, pipelines=corrected), "p", SPEC))
 
 
 def fed(pipeline: Pipeline, rows: Any) -> list[Any]:
@@ -159,6 +162,24 @@ def test_stages_that_want_scores_get_them_one_by_one_and_in_batches(tmp_path: Pa
     assert [set(one.set) for one in many] == held
     assert [set(one.set) for one in few] == held
     assert all(sum(one.posterior.values()) == pytest.approx(1, abs=1e-4) for one in many)
+
+
+LEVELS = {"kind": "conformal", "levels": [0.8, 0.9, 0.95], "quantile": [0.7, 0.8, 0.95]}
+
+
+@pytest.mark.parametrize(("aim", "held"), [(None, 1), (0.95, 3), (0.99, 3), (0.1, 1)])
+def test_an_adaptation_has_sets_aim_at_another_coverage(tmp_path: Path, aim: float | None, held: int) -> None:
+    model = classifier(tmp_path, postprocess=[LEVELS])
+    with opened(tmp_path, model, Correction(number=1, aim=aim)) as pipeline:
+        (result,) = fed(pipeline, [[2.0, 0.2, 0.0]])
+    assert len(result.set) == held
+
+
+def test_a_coverage_can_only_be_adapted_where_a_stage_has_levels(tmp_path: Path) -> None:
+    adapt = AdaptOptions(coverage=CoverageLimits(least=0.8, most=0.95))
+    opened(tmp_path, classifier(tmp_path), adapt=adapt, postprocess=[LEVELS]).close()
+    with pytest.raises(ConfigError, match='no stage "conformal" has `levels`'):
+        opened(tmp_path, classifier(tmp_path), adapt=adapt, postprocess=[{"kind": "conformal", "quantile": 0.8}])
 
 
 @pytest.mark.parametrize(

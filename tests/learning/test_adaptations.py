@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.contracts.adaptation import AdaptOptions, Correction, OffsetLimits, PriorLimits, ThresholdLimits
+from limpet.contracts.adaptation import (
+    AdaptOptions,
+    Correction,
+    CoverageLimits,
+    OffsetLimits,
+    PriorLimits,
+    ThresholdLimits,
+)
 from limpet.learning.adaptations import (
     MOST,
     NONE,
@@ -23,7 +30,10 @@ from limpet.learning.adaptations import (
 )
 
 ALLOWED = AdaptOptions(
-    threshold=ThresholdLimits(least=0.4, most=0.9), priors=PriorLimits(most=2), offsets=OffsetLimits()
+    threshold=ThresholdLimits(least=0.4, most=0.9),
+    priors=PriorLimits(most=2),
+    offsets=OffsetLimits(),
+    coverage=CoverageLimits(least=0.8, most=0.95),
 )
 
 
@@ -51,6 +61,8 @@ def test_the_newest_of_each_kind_is_in_force() -> None:
         threshold(0.5), made("priors", weights={"walk": 2.0}), threshold(0.6), made("offsets", offsets=[1.0])
     )
     assert forced(known) == Correction(number=4, threshold=0.6, weights={"walk": 2.0}, offsets=[1.0])
+    aimed = add(known, made("coverage", aim=0.93))
+    assert forced(aimed) == Correction(number=5, threshold=0.6, weights={"walk": 2.0}, offsets=[1.0], aim=0.93)
     report = health(known, "motion", 7)
     assert report is not None
     assert (report.in_force, report.last) == ({"threshold": 3, "priors": 2, "offsets": 4}, 4)
@@ -89,6 +101,7 @@ def test_what_is_not_in_force_cannot_be_undone() -> None:
         threshold(0.1),
         made("priors", weights={"walk": 3.0}),
         made("priors", weights={"walk": 0.2}),
+        made("coverage", aim=0.97),
     ],
 )
 def test_what_is_outside_of_the_limits_is_left_out(one: Adaptation) -> None:

@@ -59,6 +59,18 @@ def test_an_abstention_keeps_the_best_label_and_its_score() -> None:
     assert (found.answer.value, found.best, found.score, found.abstained) == (None, "run", 0.4, True)
 
 
+def test_sets_and_intervals_hold_the_truth_or_not() -> None:
+    classes = short(msgspec.json.encode(Classification("walk", 0.9, [], False, set=["walk", "run"])))
+    none = short(msgspec.json.encode(Classification("walk", 0.9, [], False)))
+    values = short(msgspec.json.encode(Regression({"t": 2.0}, {}, True, [], intervals={"t": (1.0, 3.0)})))
+    assert classes is not None
+    assert none is not None
+    assert values is not None
+    assert [classes.holds(truth) for truth in ("run", "rest", 3)] == [True, False, None]
+    assert [values.holds(truth) for truth in (1.0, 3.5, "run")] == [True, False, None]
+    assert none.holds("walk") is None
+
+
 @pytest.mark.parametrize(
     "output", [b"", b"{}", b"[]", b'{"tensors":[]}', b'{"label":3}', b'{"values":[1]}', b"\xff"]
 )

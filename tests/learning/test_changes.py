@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.contracts.adaptation import OffsetLimits, PriorLimits, ThresholdLimits
+from limpet.contracts.adaptation import CoverageLimits, OffsetLimits, PriorLimits, ThresholdLimits
 from limpet.learning.accuracy import Judged
-from limpet.learning.changes import Levels, offsets, priors, threshold
+from limpet.learning.changes import Levels, aim, offsets, priors, threshold
 
 LIMITS = ThresholdLimits(least=0.3, most=0.9, right=0.9, answers=100, step=0.1)
 
@@ -167,3 +167,62 @@ def test_an_offset_never_leaves_its_limit_further(means: list[float], variance: 
         deviation, start = variance**0.5, now[0] if len(now) == 1 else 0.0
         assert abs(found.values[0]) <= max(0.5 * deviation, abs(start)) + 1e-6
         assert abs(found.values[0] - start) <= 0.1 * deviation + 1e-6
+
+
+REACH = CoverageLimits(coverage=0.9, least=0.7, most=0.99, rate=0.02, answers=20)
+
+
+def answers_held(held: list[bool], chosen: bool = False) -> list[Judged]:  # noqa: FBT001, FBT002 - as the field
+    return [
+        Judged(f"d/p/b/{n}", True, "walk", "walk", 0.9, held=one, time=float(n + 1), chosen=chosen)
+        for n, one in enumerate(held)
+    ]
+
+
+def test_sets_that_miss_the_truth_too_often_have_more_coverage_aimed_at() -> None:
+    step = aim(answers_held([True, True, True, False] * 5), None, 0.0, REACH)
+    assert step is not None
+    assert step.value == pytest.approx(0.9 + 0.02 * (20 * 0.9 - 15))
+    assert "15 of 20 sets" in step.reason
+
+
+def test_sets_that_are_too_large_have_less_aimed_at_within_the_limits() -> None:
+    step = aim(answers_held([True] * 200), 0.95, 0.0, REACH)
+    assert step is not None
+    assert step.value == pytest.approx(0.95 - 0.5 * 0.1)
+    lowest = aim(answers_held([True] * 200), 0.72, 0.0, REACH)
+    assert lowest is not None
+    assert lowest.value == REACH.least
+
+
+def test_only_results_since_the_last_change_count_and_none_that_was_kept_for_a_reason() -> None:
+    missed = [False] * 30
+    assert aim(answers_held(missed), 0.9, 10.0, REACH) is not None
+    assert aim(answers_held(missed), 0.9, 11.0, REACH) is None
+    assert aim(answers_held(missed, chosen=True), 0.9, 0.0, REACH) is None
+    assert aim(answers_held([True] * 9 + [False]) * 2, None, 0.0, REACH) is None
+
+
+def test_after_drift_the_stated_coverage_is_reached_again() -> None:
+    rare = random.Random(3)
+    now, since, first = 0.9, 0.0, 0.0
+    held: list[bool] = []
+    for start in range(0, 6000, 100):
+        # After drift, sets that aim at a share hold the truth in its square.
+        some = [
+            Judged(f"d/p/b/{n}", True, held=rare.random() < now**2, time=float(n + 1))
+            for n in range(start, start + 100)
+        ]
+        held += [bool(one.held) for one in some]
+        first = first or sum(held) / len(held)
+        if step := aim(some, now, since, REACH):
+            now = step.value
+        since = some[-1].time
+    assert first < 0.87
+    assert sum(held[3000:]) / 3000 == pytest.approx(0.9, abs=0.02)
+
+
+@given(st.lists(st.booleans(), max_size=80), st.none() | st.floats(0.01, 0.99))
+def test_an_aim_never_leaves_its_limits(held: list[bool], now: float | None) -> None:
+    step = aim(answers_held(held), now, 0.0, REACH)
+    assert step is None or REACH.least <= step.value <= REACH.most

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from limpet.contracts.fields import Count, Positive, Share
 
-AdaptationKind: TypeAlias = Literal["threshold", "priors", "offsets", "prototype"]
+AdaptationKind: TypeAlias = Literal["threshold", "priors", "offsets", "coverage", "prototype"]
 MOST_LABELS = 256
 """Labels whose priors are adapted."""
 MOST_CHANNELS = 64
@@ -68,6 +68,33 @@ class OffsetLimits(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fro
     """Hours from one change to the next."""
 
 
+class CoverageLimits(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """``coverage`` of ``adapt``: the sets and intervals of ``conformal`` grow if they miss the truth too often.
+
+    This is adaptive conformal inference (Gibbs and Candès, 2021), in steps.
+    """
+
+    coverage: Annotated[float, Meta(gt=0, lt=1)] = 0.9
+    """Share of the sets or intervals that are to hold the truth. Use that of the stage."""
+    least: Annotated[float, Meta(gt=0, lt=1)]
+    """Lowest coverage to aim at. Example: `0.8`."""
+    most: Annotated[float, Meta(gt=0, lt=1)]
+    """Highest coverage to aim at. Example: `0.98`."""
+    rate: Annotated[float, Meta(gt=0, le=0.2)] = 0.01
+    """How far one answer moves what is aimed at: up by this if the truth is missed, down by less if it is held."""
+    answers: Count = 30
+    """Answers with feedback since the last change that are needed for a change."""
+    hours: Positive = 1.0
+    """Hours from one change to the next."""
+
+    def __post_init__(self) -> None:
+        if not self.least <= self.coverage <= self.most:
+            raise ValueError(
+                f"coverage is {self.coverage:g}, least {self.least:g} and most {self.most:g}; "
+                "coverage must be between least and most"
+            )
+
+
 class AdaptOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """``adapt`` of a pipeline: what the device may change about it, and how far. Default: nothing."""
 
@@ -77,19 +104,23 @@ class AdaptOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fro
     """Have class priors follow feedback. Example: `{ most = 3 }`."""
     offsets: OffsetLimits | None = None
     """Subtract what the mean of each channel moves slowly. Example: `{ most = 0.5 }`."""
+    coverage: CoverageLimits | None = None
+    """Have the sets and intervals of `conformal` follow feedback. Example: `{ least = 0.8, most = 0.98 }`."""
 
 
 class Correction(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a pipeline runs its model beside what configuration and manifest say. Part of its assignment.
 
     ``number`` of the newest adaptation in it. ``threshold``: the decoder's. ``weights``: what the probability of
-    each label is multiplied by. ``offsets``: what is subtracted from each channel of the samples.
+    each label is multiplied by. ``offsets``: what is subtracted from each channel of the samples. ``aim``: the
+    coverage that ``conformal`` aims at.
     """
 
     number: Annotated[int, Meta(ge=0, le=LARGEST_NUMBER)] = 0
     threshold: Number | None = None
     weights: Annotated[dict[Label, Annotated[float, Meta(gt=0, le=1e6)]], Meta(max_length=MOST_LABELS)] = {}
     offsets: Annotated[list[Number], Meta(max_length=MOST_CHANNELS)] = []
+    aim: Annotated[float, Meta(gt=0, lt=1)] | None = None
 
 
 class AdaptationsHealth(msgspec.Struct, kw_only=True, omit_defaults=True):

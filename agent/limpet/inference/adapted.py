@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from limpet.contracts.data import SampleSpec
 
 THRESHOLD = "threshold"
+CONFORMAL = "conformal"
 
 
 def decoder_table(table: Mapping[str, Any], correction: Correction | None) -> dict[str, Any]:
@@ -25,6 +26,21 @@ def decoder_table(table: Mapping[str, Any], correction: Correction | None) -> di
     if correction is None or correction.threshold is None:
         return dict(table)
     return {**table, THRESHOLD: correction.threshold}
+
+
+def postprocess_tables(tables: Sequence[dict[str, Any]], correction: Correction | None) -> list[dict[str, Any]]:
+    """Return the tables of postprocess stages with the coverage of a correction, within what a stage knows."""
+    aim = None if correction is None else correction.aim
+    return [dict(table) if aim is None else _aimed(table, aim) for table in tables]
+
+
+def _aimed(table: Mapping[str, Any], aim: float) -> dict[str, Any]:
+    levels = table.get("levels")
+    if table.get("kind") != CONFORMAL or not isinstance(levels, list) or not levels:
+        return dict(table)
+    if not all(isinstance(level, int | float) for level in levels):
+        return dict(table)
+    return {**table, "aim": min(max(aim, min(levels)), max(levels))}
 
 
 def weighting(
@@ -78,5 +94,9 @@ def problems(
             yield f"adapt.priors: the decoder {decoder.kind!r} gives no probability of each class; remove this key"
         if any(stage.kind == "bayes" for stage in postprocess):
             yield 'adapt.priors: the stage "bayes" has priors of its own; remove this key'
+    if allowed.coverage is not None and not any(
+        stage.kind == CONFORMAL and stage.config.levels for stage in postprocess
+    ):
+        yield 'adapt.coverage: no stage "conformal" has `levels` to choose from; remove this key'
     if allowed.offsets is not None and not channels(spec):
         yield "adapt.offsets: only samples that are rows of numbers have channels; remove this key"

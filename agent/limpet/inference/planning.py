@@ -195,9 +195,11 @@ def _plugins(
         names = ", ".join(plugins.names("decoders"))
         raise ModelError(f"{where}.decoder: missing, and the model names none; {example} (there are: {names})")
     if wanted.postprocess is None:
-        postprocess = bundled.all("postprocess", manifest.postprocess, "postprocess")
+        tables = adapted.postprocess_tables(manifest.postprocess, pipeline.correction)
+        postprocess = bundled.all("postprocess", tables, "postprocess")
     else:
-        postprocess = written.all("postprocess", wanted.postprocess, f"{where}.postprocess")
+        tables = adapted.postprocess_tables(wanted.postprocess, pipeline.correction)
+        postprocess = written.all("postprocess", tables, f"{where}.postprocess")
     if decoder is not None and not (written.problems or bundled.problems):
         own = wanted.postprocess is not None or wanted.decoder is not None
         (written if own else bundled).problems.extend(

@@ -54,7 +54,8 @@ class Judged(msgspec.Struct, array_like=True, frozen=True):
     """One answer. ``id`` of the result. ``truth``: the true label, empty if it is no single label.
 
     ``right`` is ``None`` if the model had not decided. ``best`` and ``score``: the label that scored best.
-    ``chosen``: see ``AccuracyHealth.chosen``.
+    ``chosen``: see ``AccuracyHealth.chosen``. ``held``: whether the set or interval has the truth, ``None`` if
+    there is none. ``time`` of the result, in seconds since 1970.
     """
 
     id: Annotated[str, Meta(max_length=256)]
@@ -64,6 +65,8 @@ class Judged(msgspec.Struct, array_like=True, frozen=True):
     score: float | None = None
     slices: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=2 * MOST_GROUPS)] = ()
     chosen: bool = False
+    held: bool | None = None
+    time: Annotated[float, Meta(ge=0, le=1e11)] = 0.0
 
 
 Counts: TypeAlias = dict[_Name, Counted]

@@ -39,8 +39,8 @@ _Model = Annotated[str, Meta(max_length=64)]
 class Adaptation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One change, made at ``time`` in seconds since 1970. ``undone``: when it was undone, 0 if it was not.
 
-    One of these has the value: ``threshold``, ``weights`` and ``offsets`` as in ``Correction``, or ``label``. That
-    is the one that was enrolled or forgotten. ``reason``: a sentence.
+    One of these has the value: ``threshold``, ``weights``, ``offsets`` and ``aim`` as in ``Correction``, or
+    ``label``. That is the one that was enrolled or forgotten. ``reason``: a sentence.
     """
 
     number: _Number
@@ -52,6 +52,7 @@ class Adaptation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     threshold: Number | None = None
     weights: Annotated[dict[Label, Annotated[float, Meta(gt=0, le=1e6)]], Meta(max_length=MOST_LABELS)] = {}
     offsets: Annotated[list[Number], Meta(max_length=MOST_CHANNELS)] = []
+    aim: Annotated[float, Meta(gt=0, lt=1)] | None = None
     label: Annotated[str, Meta(max_length=64)] = ""
     undone: _Time = 0.0
     undone_because: _Text = ""
@@ -65,7 +66,7 @@ class Adaptations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     made: Annotated[tuple[Adaptation, ...], Meta(max_length=2 * MOST)] = ()
     last: _Number = 0
-    held: Annotated[tuple[AdaptationKind, ...], Meta(max_length=4)] = ()
+    held: Annotated[tuple[AdaptationKind, ...], Meta(max_length=5)] = ()
 
 
 NONE = Adaptations()
@@ -99,7 +100,11 @@ def correction(known: Adaptations, model: str, version: int, allowed: AdaptOptio
         priors = None
     if allowed.offsets is None:
         offsets = None
-    used = [one.number for one in (threshold, priors, offsets) if one is not None]
+    coverage, reach = forces.get("coverage"), allowed.coverage
+    aim = None if coverage is None else coverage.aim
+    if reach is None or aim is None or not reach.least <= aim <= reach.most:
+        coverage, aim = None, None
+    used = [one.number for one in (threshold, priors, offsets, coverage) if one is not None]
     if not used:
         return None
     return Correction(
@@ -107,6 +112,7 @@ def correction(known: Adaptations, model: str, version: int, allowed: AdaptOptio
         threshold=value,
         weights=priors.weights if priors is not None else {},
         offsets=offsets.offsets if offsets is not None else [],
+        aim=aim,
     )
 
 

@@ -35,18 +35,31 @@ class _Output(msgspec.Struct):
     score: float | None = None
     similarity: float | None = None
     abstained: bool = False
+    set: list[str] | None = None
+    intervals: dict[str, tuple[float, float]] | None = None
 
 
 class Short(msgspec.Struct, frozen=True):
     """What a result says. ``best``: the label that scored best, also below the threshold; empty if unknown.
 
-    ``score`` is that label's. ``abstained``: the model had not decided.
+    ``score`` is that label's. ``abstained``: the model had not decided. ``set`` of labels
+    that hold the true one, and ``interval`` of the first quantity, if there are any.
     """
 
     answer: Answer
     best: str = ""
     score: float | None = None
     abstained: bool = False
+    set: tuple[str, ...] | None = None
+    interval: tuple[float, float] | None = None
+
+    def holds(self, truth: object) -> bool | None:
+        """Whether set or interval has the truth; ``None`` if there is none, or it is of another type."""
+        if isinstance(truth, str) and self.set is not None:
+            return cut_label(truth) in self.set
+        if isinstance(truth, int | float) and self.interval is not None:
+            return self.interval[0] <= truth <= self.interval[1]
+        return None
 
 
 def short(output: bytes) -> Short | None:
@@ -61,7 +74,10 @@ def short(output: bytes) -> Short | None:
         return None
     score = found.score if found.score is not None else found.similarity
     best = found.top[0].label if found.top else value if isinstance(value, str) else ""
-    return Short(Answer(value), cut_label(best), score, found.abstained)
+    labels = None if found.set is None else tuple(cut_label(label) for label in found.set)
+    first = next(iter(found.values), "") if isinstance(found.values, dict) else ""
+    interval = None if found.intervals is None else found.intervals.get(first)
+    return Short(Answer(value), cut_label(best), score, found.abstained, labels, interval)
 
 
 def _value(found: _Output) -> str | float | list[str] | UnsetType | None:

@@ -17,11 +17,15 @@ from limpet.learning.accuracy import Counted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from limpet.contracts.adaptation import OffsetLimits, PriorLimits, ThresholdLimits
+    from limpet.contracts.adaptation import CoverageLimits, OffsetLimits, PriorLimits, ThresholdLimits
     from limpet.learning.accuracy import Judged
 
 LEAST_CHANGE = 0.01
 """Smaller changes of a threshold are not worth one."""
+MOST_GAIN = 0.5
+"""How far all answers together move a coverage, as a share of how far it is off."""
+LEAST_AIM = 0.005
+"""Smaller changes of a coverage are not worth one."""
 LEAST_FACTOR = 1.1
 """Smaller changes of a prior, as a factor, are not worth one."""
 SIGNIFICANT = 4.0
@@ -74,6 +78,37 @@ def _lowest(scored: Sequence[tuple[float, bool]], limits: ThresholdLimits) -> tu
             return value, Counted(len(above), right)
     above = [right for score, right in scored if score >= limits.most]
     return limits.most, Counted(len(above), sum(above))
+
+
+class Aim(NamedTuple):
+    """The coverage to aim at, and why."""
+
+    value: float
+    reason: str
+
+
+def aim(recent: Sequence[Judged], now: float | None, since: float, limits: CoverageLimits) -> Aim | None:
+    """Return the next coverage to aim at, by adaptive conformal inference on the results made after ``since``.
+
+    Each set or interval that misses the truth raises it, each that holds the truth lowers it. Many answers at once
+    move it less each, as they were all made with the same one. ``now``: the one that is aimed at, ``None`` if that
+    is the stated one. Results that were kept for a reason do not count.
+    """
+    found = [one.held for one in recent if one.held is not None and not one.chosen and one.time > since]
+    if len(found) < limits.answers:
+        return None
+    start = limits.coverage if now is None else now
+    value, rate = start, min(limits.rate, MOST_GAIN / len(found))
+    for held in found:
+        value = min(max(value + rate * (limits.coverage - held), limits.least), limits.most)
+    value = round(value, 4)
+    if abs(value - start) < LEAST_AIM:
+        return None
+    return Aim(
+        value,
+        f"{sum(found)} of {len(found)} sets or intervals with feedback hold the truth. {limits.coverage:.1%} are "
+        f"wanted. The coverage that is aimed at changes from {start:.3g} to {value:.3g}",
+    )
 
 
 class Priors(NamedTuple):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from limpet.audit.journal import Journal
     from limpet.config import Config, PipelineConfig
-    from limpet.contracts.adaptation import AdaptationKind, Correction
+    from limpet.contracts.adaptation import AdaptationKind, Correction, OffsetLimits
     from limpet.contracts.commands import Feedback
     from limpet.contracts.drift import DriftEvent
     from limpet.contracts.messages import Origin, ResultMessage
@@ -367,18 +367,26 @@ class Learning:
             weights = now.weights if now is not None else {}
             prior = changes.priors(accuracy.truths(known), expected.priors, weights, allowed.priors)
             return replace(blank, weights=prior.weights, reason=prior.reason) if prior else None
+        if kind == "coverage" and allowed.coverage is not None and known is not None:
+            since = now.time if now is not None else 0.0
+            aim = changes.aim(known.recent, now.aim if now is not None else None, since, allowed.coverage)
+            return replace(blank, aim=aim.value, reason=aim.reason) if aim else None
         if kind == "offsets" and allowed.offsets is not None and learned.followed is not None:
-            followed = learned.followed
-            if followed.present.windows < allowed.offsets.windows or self._drifts.get(pipeline):
-                return None
-            present_offsets = now.offsets if now is not None else []
-            found = changes.offsets(
-                followed.base, followed.before, followed.present, present_offsets, allowed.offsets
-            )
-            later = replace(followed, before=followed.present, present=changes.Levels(), since=clock())
-            self._change(pipeline, followed=later)
+            found = self._next_offsets(pipeline, learned.followed, now, allowed.offsets)
             return replace(blank, offsets=found.values, reason=found.reason) if found else None
         return None
+
+    def _next_offsets(
+        self, pipeline: str, followed: Followed, now: Adaptation | None, limits: OffsetLimits
+    ) -> changes.Offsets | None:
+        """Return the next offsets, and begin the next period."""
+        if followed.present.windows < limits.windows or self._drifts.get(pipeline):
+            return None
+        present = now.offsets if now is not None else []
+        found = changes.offsets(followed.base, followed.before, followed.present, present, limits)
+        later = replace(followed, before=followed.present, present=changes.Levels(), since=clock())
+        self._change(pipeline, followed=later)
+        return found
 
     def _adapt(self, pipeline: str, made: Adaptation, who: Who) -> None:
         """Keep an adaptation, explain it, and have the pipeline run with it."""
@@ -416,7 +424,12 @@ def _kinds(wanted: PipelineConfig) -> dict[AdaptationKind, float]:
     allowed = wanted.adapt
     if allowed is None:
         return {}
-    tables = {"threshold": allowed.threshold, "priors": allowed.priors, "offsets": allowed.offsets}
+    tables = {
+        "threshold": allowed.threshold,
+        "priors": allowed.priors,
+        "offsets": allowed.offsets,
+        "coverage": allowed.coverage,
+    }
     return {kind: table.hours for kind, table in tables.items() if table is not None}  # type: ignore[misc]
 
 
@@ -431,6 +444,8 @@ def _judged(feedback: Feedback, found: Known, slices_: list[str], right: bool) -
         found.short.score,
         tuple(slices_),
         found.chosen,
+        found.short.holds(feedback.truth),
+        max(found.time.timestamp(), 0.0),
     )
 
 
