@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 PAUSE = 10.0
 """Seconds between two times that counts are written to the disk. Adaptations are written at once."""
+INTERRUPTED = 3600.0
+"""Seconds within which a new alarm of a monitor continues the one before: a swap of the pipeline ends alarms."""
 LOOK = 60.0
 """Seconds between two looks at what may be adapted or advised."""
 
@@ -68,7 +70,7 @@ class Surroundings(NamedTuple):
     events: Events
     compared: Callable[[str], bool]
     changed: Callable[[], None]
-    captured: Callable[[str], Known | None] = lambda _: None
+    captured: Callable[[str], Known | None]
 
 
 def read(state: Path, damaged: Callable[[str], object]) -> AllLearned:
@@ -95,6 +97,10 @@ class Learning:
         self._remembered = Remembered()
         self._expected: dict[str, Expected] = {}
         self._drifts: dict[str, dict[str, float]] = {}
+        self._over: dict[tuple[str, str], tuple[float, float]] = {}
+        """When alarms that are over had begun, and until when a new one goes on from there."""
+        self._faults: dict[str, set[str]] = {}
+        """Monitors that report a fault of the sensor, by pipeline."""
         self._behind: dict[str, set[str]] = {}
         """Slices that were reported to be behind, by pipeline."""
         self.wants_results = "feedback" in config.device.commands
@@ -162,10 +168,17 @@ class Learning:
     def drifted(self, pipeline: str, event: DriftEvent) -> None:
         """Take note of an alarm of a monitor. A fault of a sensor is no reason for a training."""
         alarms = self._drifts.setdefault(pipeline, {})
+        faults = self._faults.setdefault(pipeline, set())
+        faults.discard(event.monitor)
         if event.type == "end":
-            alarms.pop(event.monitor, None)
-        elif not event.fault:
-            alarms.setdefault(event.monitor, monotonic() - event.since_s)
+            if (since := alarms.pop(event.monitor, None)) is not None:
+                self._over[pipeline, event.monitor] = since, monotonic() + INTERRUPTED
+        elif event.fault:
+            faults.add(event.monitor)
+        else:
+            before, until = self._over.pop((pipeline, event.monitor), (0.0, 0.0))
+            since = monotonic() - event.since_s
+            alarms.setdefault(event.monitor, min(before, since) if monotonic() < until else since)
 
     def take_levels(self, pipeline: str, levels: changes.Levels) -> None:
         """Take the channel means of some windows of a pipeline."""
@@ -380,7 +393,7 @@ class Learning:
         self, pipeline: str, followed: Followed, now: Adaptation | None, limits: OffsetLimits
     ) -> changes.Offsets | None:
         """Return the next offsets, and begin the next period."""
-        if followed.present.windows < limits.windows or self._drifts.get(pipeline):
+        if followed.present.windows < limits.windows or self._faults.get(pipeline):
             return None
         present = now.offsets if now is not None else []
         found = changes.offsets(followed.base, followed.before, followed.present, present, limits)

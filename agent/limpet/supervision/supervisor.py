@@ -23,6 +23,7 @@ from limpet.device import directories, host
 from limpet.errors import ConfigError
 from limpet.supervision import undo_orders
 from limpet.supervision.auditing import Auditing
+from limpet.supervision.captured_results import CapturedResults
 from limpet.supervision.captures import Captures
 from limpet.supervision.commands import Commands
 from limpet.supervision.device_reports import DeviceReports
@@ -167,7 +168,8 @@ class Supervisor:
         surroundings = Surroundings(self._fleet, self._deliveries, self._host, self._journal, comparisons)
         self._updates = Updater(wanted, memory.updates, surroundings)
         self._reports = PipelineReports(outputs, self._updates)
-        self._learning = Learning(wanted, origin, memory.learned, self._around_learning(comparisons))
+        around = self._around_learning(comparisons, wanted.device.state)
+        self._learning = Learning(wanted, origin, memory.learned, around)
         self._planner = Planner(
             self._updates.boot(),
             self._fleet,
@@ -209,13 +211,14 @@ class Supervisor:
             self._learning,
         )
 
-    def _around_learning(self, comparisons: Comparisons) -> AroundLearning:
+    def _around_learning(self, comparisons: Comparisons, state: Path) -> AroundLearning:
         return AroundLearning(
             self._journal,
             self._outputs.ledger,
             self._outputs.events,
             compared=lambda pipeline: comparisons.figures(pipeline) is not None,
             changed=self._correct,
+            captured=CapturedResults(state).find,
         )
 
     def _correct(self) -> None:
