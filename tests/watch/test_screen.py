@@ -54,6 +54,14 @@ def test_everything_that_is_known_is_shown() -> None:
         assert part in text
 
 
+def test_what_was_spared_is_a_share_of_the_windows() -> None:
+    watched = whole()
+    gate = {"windows": 200, "spared": 184, "saved_s": 1.0, "cost_s": 0.1}
+    savings = {"gate": gate, "early_exit": {**gate, "spared": 50}, "cache": {**gate, "windows": 0}}
+    watched.take("press-07", "health/motion", said.pipeline_health(savings=savings), 100.0)
+    assert "model not run: 92% by gate, 25% by early exit" in "\n".join(drawn(watched, 100, 30))
+
+
 def test_a_camera_has_frames_and_no_size_before_the_first_one() -> None:
     for shape, form in ([240, 320, 3], "picture 320 x 240"), ([0, 0, 3], ""):
         watched = whole()

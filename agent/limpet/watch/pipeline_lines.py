@@ -42,6 +42,8 @@ def pipeline_lines(device: Device, pipeline: Pipeline, width: int, now: float) -
     yield Line(_rates(pipeline, source, now), 3)
     yield from _values(source, width)
     yield Line(_dropped(pipeline), 5)
+    if pipeline.health and (spared := words.spared(pipeline.health.savings or {})):
+        yield Line(Text(f"model not run: {spared}", "dim"), 6)
     yield from (Line(line, 6) for line in _latency(pipeline, 4 if width >= 100 else 2))
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from limpet.contracts.detected_events import DetectedEvent
     from limpet.contracts.drift import MonitorsHealth
+    from limpet.contracts.savings import Saver, Saving
 
 LONGEST = 200
 """Characters of a text from outside."""
@@ -262,6 +263,12 @@ def share(value: float | None) -> str:
 def rate(per_second: float | None) -> str:
     """Return how many a second."""
     return "?/s" if per_second is None or not math.isfinite(per_second) else f"{number(per_second)}/s"
+
+
+def spared(savings: Mapping[Saver, Saving]) -> str:
+    """Say for which share of the windows a gate, a cache, a cascade or early exit spared the model."""
+    shares = [(saver, one.spared / one.windows) for saver, one in savings.items() if one.windows > 0]
+    return ", ".join(f"{share:.0%} by {saver.replace('_', ' ')}" for saver, share in shares)
 
 
 def causes(dropped: Mapping[str, int]) -> str:
