@@ -127,6 +127,9 @@ def test_a_regression_and_an_anomaly_are_explained_by_their_number() -> None:
     assert (found.answer, found.label, found.changes) == (None, "level", None)
     assert [part.value for part in found.parts] == pytest.approx([1.0, 2.0, 4.0])
     assert [part.name for part in found.parts] == ["channel 0", "channel 1", "channel 2"]
+    assert found.notes == [
+        "The bundle has no reference, so hidden parts are 0, which may be far from what is typical."
+    ]
 
     def odd(values: Array) -> Decoded:
         score = float(np.abs(values).max())

@@ -26,7 +26,8 @@ _CONFIGURATION = """
 id = "press-07"
 state = "state"
 health_interval = 2.0
-commands = ["health", "restart", "threshold", "capture", "snapshot", "log_level", "promote", "cancel", "rollback"]
+commands = ["health", "restart", "threshold", "capture", "explain", "snapshot", "log_level", "promote", "cancel",
+            "rollback"]
 
 [jsonl]
 path = "results.jsonl"

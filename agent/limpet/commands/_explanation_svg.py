@@ -1,6 +1,6 @@
 """An explanation as an SVG picture: bars, or a heat map. A heat map of pixels is over the picture in grey.
 
-The same explanation gives the same text. Blue speaks for the answer, red against it.
+The same explanation gives the same text. Blue raises the number, red lowers it.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def _explained(probe: Probe, question: Question) -> Explanation:
     except ValueError as error:
         raise LimpetError(f"the window cannot be explained: {error}") from error
     probe.see_answer(explanation.answer)
-    explanation.notes = probe.notes
+    explanation.notes += probe.notes
     return cleaned_explanation(explanation)
 
 

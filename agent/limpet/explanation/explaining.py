@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _FOR_CHANGES = 4
 """One invoke in so many is kept for the smallest change."""
+_NO_REFERENCE = "The bundle has no reference, so hidden parts are 0, which may be far from what is typical."
 _SHAPLEY = 32
 """Parts from which on they are hidden one by one unless the question wants something else."""
 
@@ -100,6 +101,7 @@ def explain(subject: Subject, question: Question) -> Asking[Explanation]:
         parts=_importances(parts, found),
         cut=subject.cut,
         changes=changed,
+        notes=[_NO_REFERENCE] if baseline == "zero" and not question.baseline and by != "bands" else [],
     )
 
 

@@ -151,7 +151,7 @@ def _explained(request: _Request, explanation: Explanation) -> Explained:
     assert request.probe is not None
     assert request.window is not None
     request.probe.see_answer(explanation.answer)
-    explanation.notes = request.probe.notes
+    explanation.notes += request.probe.notes
     result = request.window.result
     return Explained(
         model=result.model,

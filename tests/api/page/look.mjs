@@ -197,6 +197,24 @@ check("captures a window by a button, and shows it", async () => {
   await closed(page);
 });
 
+check("explains an answer by a button, with bars or a heat map", async () => {
+  const page = await open(DESKTOP);
+  await shown(page, "anomaly");
+  await page.getByRole("button", { name: "Explain" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Explain" }).click();
+  await page.getByRole("dialog").getByText("runs of the model").waitFor();
+  assert.equal(await page.getByRole("dialog").getByLabel("Contributions").getByRole("listitem").count(), 9);
+  await page.screenshot({ path: `${folder}/explain-channels.png` });
+  await page.getByRole("dialog").getByRole("button", { name: "Close" }).click();
+  await shown(page, "entrance");
+  await page.getByRole("button", { name: "Explain" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Explain" }).click();
+  await page.getByRole("dialog").getByText("runs of the model").waitFor();
+  assert.equal(await page.getByRole("dialog").locator(".heat rect").count(), 64);
+  await page.screenshot({ path: `${folder}/explain-pixels.png` });
+  await closed(page);
+});
+
 check("says what the device says if it refuses a command", async () => {
   const page = await open(DESKTOP, { quiet: true });
   await shown(page, "entrance");

@@ -1,6 +1,7 @@
 // Buttons for the commands that this device takes. Each is confirmed where it interrupts something.
 
 import { useState } from "./vendor/hooks.js";
+import { Explanation } from "./explanation.js";
 import { post } from "./feed.js";
 import { Dialog, html } from "./parts.js";
 import { count, isNumber, isObject, list, number, text } from "./words.js";
@@ -27,6 +28,12 @@ const ORDERS = {
     says: "The device answers with the inputs of the model for its next window.",
     done: (reply) => `Captured ${list(reply.result?.inputs ?? reply.result).length || "the"} inputs.`,
     keeps: true,
+  },
+  explain: {
+    name: "Explain",
+    title: (of) => `Explain the next answer of ${of}?`,
+    says: "The device asks the model about changed copies of its next window, between its own. That takes a few seconds.",
+    view: Explanation,
   },
   snapshot: {
     name: "Snapshot",
@@ -152,7 +159,7 @@ function OrderDialog({ name, pipeline, close, finish }) {
     try {
       const answer = await post(`api/commands/${name}`, sent);
       if (answer?.ok === false) throw new Error(text(answer.error) || "The device did not do it.");
-      if (order.keeps) setReply(answer);
+      if (order.keeps || order.view) setReply(answer);
       else {
         finish(order.done(answer ?? {}, sent));
         close();
@@ -172,7 +179,8 @@ function OrderDialog({ name, pipeline, close, finish }) {
           : html`<input type=${field.type} step=${field.step} maxlength="64" value=${value} onInput=${(event) => setValue(event.target.value)} required />`}
       </label>`}
       ${problem && html`<p class="problem" role="alert">${problem}</p>`}
-      ${reply && html`<p role="status">${order.done(reply)}</p>
+      ${reply && order.view && html`<${order.view} reply=${reply} />`}
+      ${reply && order.keeps && html`<p role="status">${order.done(reply)}</p>
         <pre class="json" tabindex="0" aria-label="Answer of the device">${JSON.stringify(reply.result, null, 1).slice(0, 20_000)}</pre>`}
       <div class="dialog-buttons">
         <button type="button" onClick=${(event) => event.target.closest("dialog").close()}>${reply ? "Close" : "Back"}</button>
