@@ -227,7 +227,7 @@ def section(level: int, title: str, text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "group", ["sources", "framings", "transforms", "runtimes", "decoders", "postprocess", "reporters"]
+    "group", ["sources", "framings", "transforms", "runtimes", "decoders", "postprocess", "monitors", "reporters"]
 )
 def test_the_reference_has_every_key_of_every_plugin(group: Group) -> None:
     page = (REFERENCE / f"{group}.md").read_text()

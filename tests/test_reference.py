@@ -36,6 +36,7 @@ GROUPS: tuple[Group, ...] = (
     "transforms",
     "decoders",
     "postprocess",
+    "monitors",
     "reporters",
     "dialects",
 )
