@@ -20,6 +20,8 @@ from limpet.contracts.explanation import Change, Explained, Explanation, Importa
 from limpet.contracts.messages import Message, Origin, Placed
 from limpet.contracts.updates import ModelName
 from limpet.errors import UnreadableError
+from limpet.learning.changes import Levels
+from limpet.learning.expected import Expected
 from limpet.models.manifest import Manifest
 from limpet.supervision.executors import AT_ONCE, MOST_IN_USE, MOST_OF_A_PIPELINE, Executors
 from limpet.supervision.health import HealthReader, model_reported, now
@@ -84,6 +86,7 @@ FIELDS = {
     "NeedShadow": ("number", "pipeline"),
     "Pairs": ("pipeline", "model", "version", "shadow", "shadow_version", "items", "errors", "skipped"),
     "ShadowFailed": ("pipeline", "shadow", "shadow_version", "reason"),
+    "Expected": ("pipeline", "model", "version", "accuracy", "slices", "priors", "threshold"),
 }
 ANSWERS = st.tuples(VALUES, st.one_of(st.none(), st.floats(0, 1), VALUES))
 PAIRS = st.tuples(st.integers(), st.integers(), ANSWERS, ANSWERS, st.none() | NUMBERS, NUMBERS, NUMBERS)
@@ -190,7 +193,16 @@ def test_whatever_is_said_is_about_its_own_pipelines_or_refused(record: dict[str
         assert decoded.pipelines.keys() <= {"a", "b"}
     elif isinstance(
         decoded,
-        Transition | Notice | EventDetected | Need | Snapshot | WindowTimes | NeedShadow | Pairs | ShadowFailed,
+        Transition
+        | Notice
+        | EventDetected
+        | Need
+        | Snapshot
+        | WindowTimes
+        | NeedShadow
+        | Pairs
+        | ShadowFailed
+        | Expected,
     ):
         assert decoded.pipeline in {"a", "b"}
 
@@ -242,6 +254,7 @@ def test_a_worker_speaks_about_no_other_pipeline(pipeline: str) -> None:
         NeedShadow(1, pipeline),
         Pairs(pipeline, "m", 1, "n", 2, []),
         ShadowFailed(pipeline, "n", 2, ""),
+        Expected(pipeline, "m", 1),
     ):
         with pytest.raises(UnreadableError, match="no pipeline of its source"):
             said(record)
@@ -324,6 +337,21 @@ def test_an_output_within_the_limit_is_taken() -> None:
         Pairs("a", "m", 1, "n", 2, [], errors=-1),
         Pairs("a", "m", 1, "n\n", 2, []),
         ShadowFailed("a", "n", 2, "two\nlines"),
+        Expected("a", "m\n", 1),
+        Expected("a", "m", -1),
+        Expected("a", "m", 1, accuracy=math.nan),
+        Expected("a", "m", 1, accuracy=1.5),
+        Expected("a", "m", 1, slices={"site\x1b[2J": 0.5}),
+        Expected("a", "m", 1, slices={"x" * 65: 0.5}),
+        Expected("a", "m", 1, slices={f"s{n}": 0.5 for n in range(257)}),
+        Expected("a", "m", 1, priors={f"c{n}": 0.5 for n in range(257)}),
+        Expected("a", "m", 1, priors={"walk\n": 0.5}),
+        Expected("a", "m", 1, priors={"walk": -0.5}),
+        Expected("a", "m", 1, threshold=math.inf),
+        Heartbeat({"a": Figures(levels=Levels(-1))}, {}),
+        Heartbeat({"a": Figures(levels=Levels(1, (math.nan,), (0.0,)))}, {}),
+        Heartbeat({"a": Figures(levels=Levels(1, (0.0,), (math.inf,)))}, {}),
+        Heartbeat({"a": Figures(levels=Levels(1, (0.0,) * 65, (0.0,) * 65))}, {}),
         Heartbeat({"a": Figures(snapshots={"lost": 1})}, {}),  # type: ignore[dict-item]
         Heartbeat({"a": Figures(snapshots={"taken": -1})}, {}),
         Heartbeat({}, {"cause\n": 1}),

@@ -150,7 +150,9 @@ def priors(
 
 
 _Count = Annotated[int, Meta(ge=0, le=1 << 53)]
-_Real = Annotated[float, Meta(ge=-1e30, le=1e30)]
+LARGEST = 1e30
+"""Largest mean and variance."""
+_Real = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
 _Reals = Annotated[tuple[_Real, ...], Meta(max_length=MOST_CHANNELS)]
 
 
@@ -169,7 +171,8 @@ class Levels(msgspec.Struct, array_like=True, frozen=True):
         share = other.windows / total
         pairs = list(zip(self.means, other.means, self.variances, other.variances, strict=True))
         means = tuple(a + (b - a) * share for a, b, _, _ in pairs)
-        variances = tuple(u + (v - u) * share + (b - a) ** 2 * share * (1 - share) for a, b, u, v in pairs)
+        spread = (u + (v - u) * share + (b - a) ** 2 * share * (1 - share) for a, b, u, v in pairs)
+        variances = tuple(min(max(one, 0.0), LARGEST) for one in spread)
         return Levels(min(total, 1 << 53), means, variances)
 
 

@@ -6,6 +6,7 @@ The rules are in ``limpet.learning``. This keeps what they say in the state dire
 from __future__ import annotations
 
 import logging
+import math
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PAUSE = 10.0
-"""Seconds between two times that counts are written to the disk. Adaptations are written at once."""
+PAUSE, LEVELS_PAUSE = 60.0, 900.0
+"""Seconds after which counts, and levels of channels, are on the disk. Adaptations are written at once."""
 INTERRUPTED = 3600.0
 """Seconds within which a new alarm of a monitor continues the one before: a swap of the pipeline ends alarms."""
 LOOK = 60.0
@@ -91,8 +92,8 @@ class Learning:
         self._around = around
         self._path = config.device.state / NAME
         self._known = dict(known.pipelines)
-        self._is_written = True
-        self._write_at = 0.0
+        self._write_at = math.inf
+        """When what is not on the disk yet is written, on the monotonic clock."""
         self._look_at = 0.0
         self._remembered = Remembered()
         self._expected: dict[str, Expected] = {}
@@ -190,7 +191,7 @@ class Learning:
         known = replace(known, present=known.present.plus(levels))
         if not known.base.windows and known.present.windows >= limits.windows:
             known = Followed(base=known.present, before=known.present, since=clock())
-        self._change(pipeline, followed=known)
+        self._keep(pipeline, replace(self._of(pipeline), followed=known), LEVELS_PAUSE)
 
     # --- adaptations
 
@@ -260,7 +261,7 @@ class Learning:
 
     def next_due(self) -> float:
         """Return when something is to be done next, on the monotonic clock."""
-        return self._look_at if self._is_written else min(self._look_at, self._write_at)
+        return min(self._look_at, self._write_at)
 
     def tend(self) -> None:
         """Look at what may be advised or adapted, and write what was counted."""
@@ -269,23 +270,23 @@ class Learning:
             self._look_at = now + LOOK
             for pipeline in list(self._config.pipelines):
                 self._look(pipeline)
-        if not self._is_written and now >= self._write_at:
+        if now >= self._write_at:
             self._write()
 
     def close(self) -> None:
         """Write what was counted."""
-        if not self._is_written:
+        if self._write_at < math.inf:
             self._write()
 
     def _write(self) -> None:
-        self._write_at = monotonic() + PAUSE
         known = AllLearned(pipelines=dict(list(self._known.items())[:MOST_PIPELINES]))
         try:
             state_files.replace(self._path, msgspec.json.encode(known), 0o600)
         except OSError as error:
             log.warning("%s: %s; what was learned is in memory alone", self._path, error.strerror)
+            self._write_at = monotonic() + PAUSE
         else:
-            self._is_written = True
+            self._write_at = math.inf
 
     def _look(self, pipeline: str) -> None:
         """Advise and adapt what is due for a pipeline."""
@@ -427,9 +428,10 @@ class Learning:
     def _change(self, pipeline: str, **fields: object) -> None:
         self._keep(pipeline, replace(self._of(pipeline), **fields))
 
-    def _keep(self, pipeline: str, learned: Learned) -> None:
+    def _keep(self, pipeline: str, learned: Learned, within: float = PAUSE) -> None:
+        """Take what is known of a pipeline now. It is on the disk within so many seconds."""
         self._known[pipeline] = learned
-        self._is_written = False
+        self._write_at = min(self._write_at, monotonic() + within)
 
 
 def _kinds(wanted: PipelineConfig) -> dict[AdaptationKind, float]:
