@@ -146,7 +146,6 @@ def test_captures_come_over_ssh_and_go_on_the_device_if_wanted(state: Path, tmp_
         words = ["--limpet", str(tmp_path / "limpet.sh"), "--ssh-config", str(server.config)]
         assert run("pull", url, tmp_path / "here", *words, "--delete") == 0
         assert (
-            run("pull", url, tmp_path / "here", "--limpet", "/nowhere/limpet", "--ssh-config", server.config) == 1
         )
     assert [one.capture.number for one in ring.entries(tmp_path / "here" / "press", "motion")] == [1, 2, 3]
     assert not ring.entries(ring.folder(state), "motion")

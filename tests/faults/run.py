@@ -1,7 +1,7 @@
 """``make faults``: kills, broker faults, a bad network and power cuts, with every result counted.
 
 The last line is one JSON object.
-FAULTS_KILLS, FAULTS_BROKER, FAULTS_NAMESPACE and FAULTS_POWER set how many of each there are.
+FAULTS_KILLS, FAULTS_BROKER, FAULTS_NAMESPACE, FAULTS_POWER and FAULTS_CAPTURES set how many of each there are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from faults import kills, namespace, network, power
+from faults import captures, kills, namespace, network, power
 
 
 def main() -> int:
@@ -23,6 +23,8 @@ def main() -> int:
     parts: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         parts.append(summary("kills", kills.run(Path(folder) / "kills", counts["KILLS"])))
+        killed = captures.kills(Path(folder) / "captures", counts["CAPTURES"])
+        parts.append(summary("captures, kills", captures.figures("kills", killed)))
         parts.append(summary("broker faults", network.run(Path(folder) / "network", counts["BROKER"])))
         try:
             parts.append(summary("bad network", namespace.run(Path(folder) / "namespace", counts["NAMESPACE"])))
@@ -30,6 +32,8 @@ def main() -> int:
             parts.append(summary("bad network", {"namespace_faults": 0, "namespace_impossible": str(error)}))
         try:
             parts.append(summary("power cuts", power.run(Path(folder) / "power", counts["POWER"])))
+            cut = captures.cuts(Path(folder) / "captures-power", counts["POWER"])
+            parts.append(summary("captures, power cuts", captures.figures("cuts", cut)))
         except power.PowerCutsImpossibleError as error:
             parts.append(summary("power cuts", {"power_cuts": 0, "power_cuts_impossible": str(error)}))
     total = summed(parts)
@@ -37,7 +41,7 @@ def main() -> int:
     return 0 if total["lost"] == 0 else 1
 
 
-DEFAULTS = {"KILLS": 50, "BROKER": 20, "NAMESPACE": 12, "POWER": 12}
+DEFAULTS = {"KILLS": 50, "BROKER": 20, "NAMESPACE": 12, "POWER": 12, "CAPTURES": 40}
 SUMS = ("accepted", "delivered", "lost", "redelivered_same_id", "altered")
 
 

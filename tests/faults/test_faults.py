@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from faults import kills, namespace, network, power
+from faults import captures, kills, namespace, network, power
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,3 +49,13 @@ def test_a_power_cut_loses_nothing_that_was_synced(tmp_path: Path) -> None:
         pytest.skip(f"no file system of our own can be mounted here: {error}")
     assert counted["accepted"] > 100
     assert counted["lost"] == 0
+
+
+def test_a_power_cut_leaves_whole_captures_in_a_bounded_ring(tmp_path: Path) -> None:
+    try:
+        counted = captures.cuts(tmp_path / "cuts", 1)
+    except power.PowerCutsImpossibleError as error:
+        pytest.skip(f"no file system of our own can be mounted here: {error}")
+    assert counted["confirmed"] >= 1
+    assert (counted["lost"], counted["half"]) == (0, 0)
+    assert counted["largest"] <= captures.MOST
