@@ -145,8 +145,6 @@ def test_captures_come_over_ssh_and_go_on_the_device_if_wanted(state: Path, tmp_
         url = server.url().partition("?")[0]
         words = ["--limpet", str(tmp_path / "limpet.sh"), "--ssh-config", str(server.config)]
         assert run("pull", url, tmp_path / "here", *words, "--delete") == 0
-        assert (
-        )
     assert [one.capture.number for one in ring.entries(tmp_path / "here" / "press", "motion")] == [1, 2, 3]
     assert not ring.entries(ring.folder(state), "motion")
 

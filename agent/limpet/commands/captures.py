@@ -12,6 +12,8 @@ from limpet.commands import (
     _captures_key,
     _captures_list,
     _captures_pull,
+    _captures_push,
+    _captures_receive,
 )
 from limpet.errors import LimpetError
 
@@ -24,13 +26,17 @@ EXAMPLES = (
     ("sudo limpet captures list", "Show the captures of the daemon."),
     ("limpet captures pull ssh://pi@kitchen.local captures", "Copy the captures of a device that are new."),
     ("sudo limpet captures pull /var/lib/limpet /media/usb/captures", "Copy them to a USB stick."),
-    ("limpet captures export captures recordings", "Write labelled captures as recordings for limpet-convert."),
+    ("sudo limpet captures push https://captures.example.com/in", "Send those that were not sent yet."),
+    ("limpet captures receive mqtt://broker.local captures", "Keep what devices send over MQTT."),
+    ("limpet captures export recordings captures", "Write labelled captures as recordings for limpet-convert."),
     ("limpet captures delete captures motion/42", "Delete a capture."),
     ("limpet captures key captures.key", "Make a key to encrypt captures for."),
 )
 _ACTIONS = {
     "list": _captures_list,
     "pull": _captures_pull,
+    "push": _captures_push,
+    "receive": _captures_receive,
     "export": _captures_export,
     "decrypt": _captures_decrypt,
     "delete": _captures_delete,
