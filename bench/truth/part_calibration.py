@@ -62,8 +62,7 @@ These checks against other packages use one split of each model and variant:
 * crepes: {crepes:.4%} of its sets and intervals are the same.
 * MAPIE: {mapie:.4%} of its sets are the same.
 * SciPy's bounded minimisation: its temperatures differ by at most {scipy:.3%}.
-* scikit-learn's `calibration_curve` by quantiles: its ECE differs by at most {sklearn:.4f}. It has windows
-  that are equally sure in one bin.
+* scikit-learn's `calibration_curve` by quantiles: its ECE differs by at most {sklearn:.4f}.
 """
 
 

@@ -73,11 +73,13 @@ class Made:
 class Labelled(NamedTuple):
     """What is true of the windows of the recordings. ``targets``: class indices, -1 where unknown.
 
-    ``groups``: the group of each window, ``None`` if there are none.
+    ``groups``: the group of each window, ``None`` if there are none. ``held``: true and said classes of other
+    windows, for a model that has learned from these.
     """
 
     targets: NDArray[np.int64]
     groups: Array | None = None
+    held: tuple[Array, Array] | None = None
 
 
 class Seen(NamedTuple):
@@ -113,7 +115,9 @@ def make(project: Project, bundle: Path, labels: Sequence[str], known: Labelled)
     seen = _shuffled(seen)
     true = Labelled(known.targets[tested.places], None if known.groups is None else known.groups[tested.places])
     classes = None
-    if project.bundle.task == "classify" and not project.data.seen:
+    if known.held is not None:
+        classes = class_reference(labels, *known.held, seen.gathered.classes)
+    elif project.bundle.task == "classify" and not project.data.seen:
         classes = class_reference(labels, true.targets, tested.gathered.classes, seen.gathered.classes)
     features = _features(seen)
     reference = Reference(
@@ -123,7 +127,7 @@ def make(project: Project, bundle: Path, labels: Sequence[str], known: Labelled)
         score=None if project.data.seen else _score(seen),
         classes=classes,
         false_alarms=wanted.false_alarms,
-        slices=slices(project.bundle.task, true, tested.gathered.classes),
+        slices={} if project.data.seen else slices(project.bundle.task, true, tested.gathered.classes),
     )
     embeddings, reference.embedding = _embedded(seen, features)
     calibrate(reference, seen, embeddings, wanted.monitors, made.notes)
@@ -288,9 +292,7 @@ def _embedded(seen: Seen, features: list[FeatureReference]) -> tuple[FloatArray 
     )
 
 
-def class_reference(
-    labels: Sequence[str], targets: Array, said: NDArray[np.int32], field: NDArray[np.int32]
-) -> ClassReference | None:
+def class_reference(labels: Sequence[str], targets: Array, said: Array, field: Array) -> ClassReference | None:
     """Return confusion and shares of classes; ``None`` where there are too many of them, or no known window.
 
     ``targets`` and ``said`` ``(n,)``: of the test windows, -1 where unknown or where the model abstained.

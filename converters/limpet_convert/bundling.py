@@ -184,11 +184,11 @@ def _figures(comparison: Comparison | None, learned: card.Learned | None, *, see
         "agreement": round(comparison.agreement, 5),
         "size_ratio": round(comparison.size_ratio, 4),
     }
+    found |= {"uncertainty": learned.fitted.figures} if learned and learned.fitted.figures else {}
     if seen:
         return found
     found |= {"float": _plain(comparison.exact), comparison.variant: _plain(comparison.converted)}
-    found |= {"groups": comparison.groups} if comparison.groups else {}
-    return found | ({"uncertainty": learned.fitted.figures} if learned and learned.fitted.figures else {})
+    return found | ({"groups": comparison.groups} if comparison.groups else {})
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:

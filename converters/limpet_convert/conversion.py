@@ -36,7 +36,7 @@ from limpet_convert.card import Learned
 from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Tracer
 from limpet_convert.quantize import STATIC, left_in_float, quantize
-from limpet_convert.uncertainty import Fitted
+from limpet_convert.uncertainty import Fitted, HeldOut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +74,8 @@ class Conversion:
     """Shows the layer that causes the error. For a mixture it is about plain int8."""
     there: OnDevice | None = None
     """The packaged variant on a device, if it was verified on one."""
+    held_out: HeldOut | None = None
+    """Answers for windows that were held back, of a model that has learned from its test windows."""
     _outputs: tuple[str, Outputs] = field(default=("", compare.Outputs([], 0)), init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -271,9 +273,17 @@ class Conversion:
     def _fitted(self, path: Path) -> Fitted:
         """Fit temperature, quantiles and transitions of the packaged variant."""
         bundle, test = self.project.bundle, self.test
-        if self.project.data.seen:
+        held = self.held_out
+        if self.project.data.seen and held is None:
             why = "Nothing was fitted, as the model has learned from the test windows."
             return Fitted(bundle.decoder, bundle.postprocess, notes=[why])
+        if held is not None and bundle.task in {"classify", "regress"}:
+            found = uncertainty.fit(bundle, self.project.uncertainty, held.outputs, held.known)
+            found.notes.append(
+                "The packaged model has learned from all windows. These figures are of float models that each "
+                "left some recordings out."
+            )
+            return found
         if test.targets is None or bundle.task not in {"classify", "regress"}:
             return Fitted(bundle.decoder, bundle.postprocess)
         outputs = self._run(path).values[0].reshape(len(test), -1)
@@ -298,4 +308,11 @@ class Conversion:
             manifest = bundling.described(project, runners.open_model(path))
             written = package.write(Path(scratch), manifest, path.read_bytes(), labels=labels)
             bundle = Path(scratch) / package.file_name(written)
-            return bundle_reference.make(project, bundle, labels, bundle_reference.Labelled(targets, groups))
+            known = bundle_reference.Labelled(targets, groups, self._confused())
+            return bundle_reference.make(project, bundle, labels, known)
+
+    def _confused(self) -> tuple[Array, Array] | None:
+        """Return true and said classes of windows that were held back, if there are such."""
+        if self.held_out is None or self.project.bundle.task != "classify":
+            return None
+        return self.held_out.known.targets, self.held_out.outputs.argmax(axis=1).astype(np.int32)

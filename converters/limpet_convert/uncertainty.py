@@ -57,6 +57,17 @@ class Known:
     names: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Answers of models like the packaged one, each for windows that it has not learned from.
+
+    ``outputs`` ``(n, numbers)``: as the packaged model would give them.
+    """
+
+    outputs: FloatArray
+    known: Known
+
+
 def fit(bundle: Bundle, wanted: Uncertainty, outputs: FloatArray, known: Known) -> Fitted:
     """Return the tables of a bundle with what could be fitted.
 

@@ -16,6 +16,7 @@ from limpet_convert import project
 from limpet_convert.compare import is_surely_behind
 from limpet_convert.conversion import Conversion
 from limpet_convert.progress import Progress
+from limpet_convert.uncertainty import HeldOut, Known
 from support import models
 
 if TYPE_CHECKING:
@@ -122,6 +123,21 @@ def test_windows_that_the_model_has_seen_say_nothing_of_how_sure_it_is(tmp_path:
     assert (found.score, found.classes, len(found.features)) == (None, None, 3)
     assert "temperature" not in manifest.decoder
     assert "Nothing was fitted, as the model has learned from the test windows." in card_of(path)
+
+
+def test_a_model_that_has_seen_all_windows_is_calibrated_by_the_answers_of_its_folds(tmp_path: Path) -> None:
+    made = converted(tmp_path, data={"seen": True})
+    values, targets = np.load(tmp_path / "test.npy"), np.load(tmp_path / "targets.npy")
+    made.held_out = HeldOut(2 * values, Known(targets, np.arange(600) // 20))
+    manifest = made.package(None)
+    path = tmp_path / "build" / "motion-1.limpet"
+    found = reference_of(path, tmp_path)
+    assert manifest.decoder["temperature"] == pytest.approx(2, rel=0.15)
+    assert (found.score, found.slices) == (None, {})
+    assert found.classes is not None
+    assert np.sum(found.classes.confusion) == 600
+    assert "float models that each left some recordings out" in card_of(path)
+    assert manifest.metrics["uncertainty"]["temperature"] == manifest.decoder["temperature"]
 
 
 def test_too_few_windows_make_no_reference_and_the_card_says_so(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from limpet_convert.training import (
     tasks,
     windows,
 )
+from limpet_convert.uncertainty import HeldOut, Known
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +90,8 @@ def package(  # noqa: PLR0913, PLR0917 - what goes into a bundle
         report["held_out"] = tasks.lesson(found, wanted.false_alarms, threshold).figures(chosen.answers)
     if test is not None:
         report["test"] = _tested(conversion, tasks.lesson(tested, wanted.false_alarms, threshold), tested, cut)
+    if test is None and found.task != "anomaly":
+        conversion.held_out = _held_out(chosen.answers, tables["bundle"])
     manifest = conversion.package(None)
     report["bundle"] = str(wanted.output / bundles.file_name(manifest))
     report["version"] = version
@@ -100,6 +103,12 @@ def package(  # noqa: PLR0913, PLR0917 - what goes into a bundle
         "bundle": (scratch / bundles.file_name(manifest)).stat().st_size,
     }
     report["agreement_with_float"] = compared.agreement
+
+
+def _held_out(answers: Answers, bundle: dict[str, Any]) -> HeldOut:
+    """Return the answers of the folds, which say how sure such a model may be."""
+    known = Known(answers.targets, answers.recordings, bundle["decoder"].get("names", ()))
+    return HeldOut(answers.values, known)
 
 
 def _tables(  # noqa: PLR0913, PLR0917 - what a project file says
