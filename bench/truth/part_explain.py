@@ -26,7 +26,7 @@ from limpet.explanation.answers import read
 from limpet.explanation.explaining import Subject, explain
 from limpet.explanation.parts import divide
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.probe import Probe, taken
+from limpet.inference.probe import Probe, Stretch
 from limpet.inference.single import plan_model
 from limpet.models import bundle as bundles
 
@@ -118,16 +118,14 @@ def _spec(bundle: Path, windows: Array, rate: float | None, cache: Path) -> Samp
 
 def _probe(pipeline: Pipeline, window: Array, typical: tuple[Array, Array] | None) -> tuple[Probe, Subject]:
     """Run a window, and return what answers for changed ones."""
-    seen: list[Any] = []
-
-    def see(done: Any, result: Any) -> None:
-        seen.append(taken(done, result))
-
-    pipeline.observe(see)
+    stretch = Stretch(pipeline)
+    pipeline.observe(stretch.see)
     stamps = np.arange(len(window), dtype=np.int64)
     list(pipeline.feed(Samples(window, stamps, stamps, 0, gap=True)))
-    pipeline.stop_observing(see)
-    probe = Probe(pipeline, seen[0])
+    pipeline.stop_observing(stretch.see)
+    window_taken = stretch.taken()
+    assert window_taken is not None
+    probe = Probe(pipeline, window_taken)
     subject = probe.subject
     if typical is not None:
         subject = replace(subject, typical=typical[0], spreads=typical[1])

@@ -17,7 +17,7 @@ from limpet.errors import ModelError
 from limpet.explanation.explaining import explain
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.planning import plan_pipeline
-from limpet.inference.probe import Probe, Taken, taken, typical_of
+from limpet.inference.probe import Probe, Stretch, Taken, typical_of
 from limpet.pictures.frame import as_frames
 from limpet.runtimes import mahalanobis
 from support import models
@@ -38,13 +38,14 @@ def opened(folder: Path, model: str, spec: SampleSpec = THREE, **options: Any) -
 
 def last_window(pipeline: Pipeline, values: Any) -> Taken:
     """Feed samples, and return the last window that was run."""
-    seen: list[Taken] = []
-    observer = lambda window, result: seen.append(taken(window, result))  # noqa: E731
-    pipeline.observe(observer)
+    stretch = Stretch(pipeline)
+    pipeline.observe(stretch.see)
     stamps = np.arange(len(values), dtype=np.int64)
     list(pipeline.feed(Samples(values, stamps, stamps, 0)))
-    pipeline.stop_observing(observer)
-    return seen[-1]
+    pipeline.stop_observing(stretch.see)
+    taken = stretch.taken()
+    assert taken is not None
+    return taken
 
 
 def explained(probe: Probe, question: Question) -> Explanation:
@@ -73,18 +74,39 @@ def test_each_score_hangs_on_its_own_channel(tmp_path: Path) -> None:
     assert [round(part.value, 4) for part in other.parts] == [0.2, 0, 0]
 
 
-def test_a_model_with_state_is_asked_about_the_window_alone_and_keeps_its_own_state(tmp_path: Path) -> None:
+def test_a_model_with_memory_is_asked_about_windows_that_follow_and_keeps_its_own_memory(tmp_path: Path) -> None:
+    """The model adds up its windows. Its answer hangs on all of them, on each as much."""
     models.accumulator(tmp_path / "sum.tflite", 3)
-    ones = np.ones((4, 3), np.float32)
+    rows = np.repeat(np.array([[1], [2], [0], [4]], np.float32), 3, axis=1)
     with opened(tmp_path, "sum.tflite", decoder={"kind": "regress"}) as pipeline:
-        window = last_window(pipeline, ones)
+        window = last_window(pipeline, rows)
+        assert window.windows == 4
         with Probe(pipeline, window) as probe:
-            found = explained(probe, Question(by="channels"))
+            found = explained(probe, Question(by="times", baseline="zero"))
             probe.see_answer(found.answer)
-        assert found.value == pytest.approx(1)
+            assert not probe.notes
+        assert found.value == pytest.approx(7)
+        assert [part.value for part in found.parts] == pytest.approx([1, 2, 0, 4])
         stamps = np.arange(1, dtype=np.int64)
-        (after,) = pipeline.feed(Samples(ones[:1], stamps, stamps, 4))
-    assert next(iter(after.output.values.values())) == pytest.approx(5)
+        (after,) = pipeline.feed(Samples(rows[:1], stamps, stamps, 4))
+    assert next(iter(after.output.values.values())) == pytest.approx(8)
+
+
+def test_windows_that_overlap_are_cut_from_the_stretch_again(tmp_path: Path) -> None:
+    models.accumulator(tmp_path / "sum.tflite", 3)
+    options: dict[str, Any] = {
+        "window": WindowSpec(size=4, hop=2),
+        "transforms": [{"kind": "statistics", "features": ["mean"]}],
+        "decoder": {"kind": "regress"},
+    }
+    rows = np.random.default_rng(3).normal(size=(24, 3)).astype(np.float32)
+    with opened(tmp_path, "sum.tflite", **options) as pipeline:
+        window = last_window(pipeline, rows[:10])
+        assert (window.windows, len(window.values)) == (4, 10)
+        with Probe(pipeline, window) as probe:
+            assert probe(window.values).output == window.result.output
+        longest = last_window(pipeline, rows)
+        assert longest.windows == 5  # those of a second
 
 
 def test_bytes_that_the_model_normalises_itself_are_explained_by_pixels(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 WIDTH = 24
 """Characters of the longest bar."""
 MOST_BARS = 32
+_MOST_NAMED = 6
 _SHADES = " ░▒▓█"
 _METHODS = {"shapley": "Shapley values", "occlusion": "Occlusion", "rise": "RISE"}
 _HIDDEN = {
@@ -79,7 +80,9 @@ def _changes(changes: Sequence[Change], answer: str | None) -> Iterator[str]:
 
 
 def _change(change: Change) -> str:
-    parts = ", ".join(change.parts)
+    parts = ", ".join(change.parts[:_MOST_NAMED])
+    if len(change.parts) > _MOST_NAMED:
+        parts += f" and {len(change.parts) - _MOST_NAMED} more ({change.size:.0%})"
     if change.kind == "shift":
         spreads = "" if change.spreads is None else f" ({change.spreads:+.2g} standard deviations)"
         return f"{parts} {change.size:+.4g}{spreads}"

@@ -19,7 +19,7 @@ from limpet.contracts.explanation import USUAL_INVOKES, Baseline, By, Explained,
 from limpet.errors import ConfigError, LimpetError
 from limpet.explanation.explaining import explain
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.probe import Probe, taken
+from limpet.inference.probe import Probe, Stretch
 from limpet.inference.single import plan_model
 from limpet.inference.trial import refuse_crashing
 from limpet.option_values import count, filled
@@ -29,7 +29,6 @@ from limpet.wire.border import cleaned_explanation
 if TYPE_CHECKING:
     import argparse
 
-    from limpet.contracts.data import Window
     from limpet.contracts.explanation import Explanation
     from limpet.inference.plan import PipelinePlan
     from limpet.inference.probe import Taken
@@ -135,21 +134,15 @@ def _planned(arguments: argparse.Namespace, cache: Path) -> tuple[PipelinePlan, 
 
 def _window(pipeline: Pipeline, source: Any, arguments: argparse.Namespace) -> Taken:
     """Return the window that is wanted. ``ConfigError`` if the file has none."""
-    found: list[Taken] = []
-    first = arguments.sample or 0
-
-    def see(window: Window, result: Result[Any]) -> None:
-        if not found and result.sample >= first:
-            found.append(taken(window, result))
-
-    pipeline.observe(see)
-    last = -1
+    stretch, last = Stretch(pipeline), -1
+    pipeline.observe(stretch.see)
     with plugins.load("sources", "replay").open(source, Counter()) as recording:
         for samples in recording:
             for result in pipeline.feed(samples):
                 last = result.sample
-                if found:
-                    return found[0]
+                wanted = stretch.full if arguments.sample is None else last >= arguments.sample
+                if wanted and (found := stretch.taken()) is not None:
+                    return found
     if last < 0:
         raise ConfigError([f"{arguments.input}: no window; it needs more samples. Run: limpet infer, to see why"])
     raise ConfigError([f"--sample: {arguments.sample} is after the last window, which ends with sample {last}"])

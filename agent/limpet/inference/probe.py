@@ -7,6 +7,7 @@ unless it keeps state.
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -37,34 +38,87 @@ if TYPE_CHECKING:
     from limpet.contracts.runtime import Model
     from limpet.contracts.stage import Stage
     from limpet.inference.pipeline import Pipeline
+    from limpet.inference.plan import PipelinePlan
     from limpet.wire.records import Result
 
 MOST_VALUES = 1 << 24
 """Numbers of a window that is explained."""
+MOST_WINDOWS = 64
+"""Windows that are explained together, at most."""
+_SECONDS, _UNTIMED = 1.0, 16
+"""How long they are if the model's state lasts, and how many there are if nothing says how long they are."""
 _LEAST_PICTURE = 8
 """Pixels along each side of a picture, at least."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A window that a pipeline has run, as it was before the first transform, and its result."""
+    """Windows that a pipeline has run one after the other, as one, and the result of the last.
+
+    ``values``: the samples before the first transform. ``windows``: how many windows they are cut into again.
+    """
 
     values: Array
     result: Result[Any]
+    windows: int = 1
 
 
-def taken(window: Window, result: Result[Any]) -> Taken:
-    """Keep a window that is shown by ``Pipeline.observe``. ``ModelError`` if it is too large."""
-    assert window.samples is not None
-    if window.samples.size > MOST_VALUES:
-        raise ModelError(f"a window has {window.samples.size} values; at most {MOST_VALUES} can be explained")
-    return Taken(window.samples.copy(), result)
+class Stretch:
+    """Keeps the newest windows of a pipeline, as many as an answer depends on: one, unless the model has memory.
+
+    ``see`` is an observer, see ``Pipeline.observe``.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._most = windows_needed(pipeline.plan)
+        self._new = _new_rows(pipeline.plan)
+        self._kept: deque[Array] = deque(maxlen=self._most)
+        self._result: Result[Any] | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether there are enough windows."""
+        return len(self._kept) == self._most
+
+    def see(self, window: Window, result: Result[Any]) -> None:
+        """Keep a window. ``ModelError`` if it is too large."""
+        assert window.samples is not None
+        if window.samples.size * self._most > MOST_VALUES:
+            raise ModelError(f"a window has {window.samples.size} values; at most {MOST_VALUES} can be explained")
+        if window.gap:
+            self._kept.clear()
+        self._kept.append(window.samples.copy())
+        self._result = result
+
+    def taken(self) -> Taken | None:
+        """Return the windows so far as one, ``None`` if there is none."""
+        if self._result is None:
+            return None
+        first, *others = self._kept
+        values = np.concatenate([first, *(one[-self._new :] for one in others)]) if others else first
+        return Taken(values, self._result, len(self._kept))
+
+
+def windows_needed(plan: PipelinePlan) -> int:
+    """Return how many windows are explained together: those of a second if the model's state lasts, else one."""
+    windows = plan.transforms.windows
+    if not (plan.state and plan.state.lasting) or windows.frames or -1 in windows.shape:
+        return 1
+    if windows.rate is None:
+        return _UNTIMED
+    return int(min(MOST_WINDOWS, max(1, round(windows.rate * _SECONDS / _new_rows(plan)))))
+
+
+def _new_rows(plan: PipelinePlan) -> int:
+    """Return how many rows of a window are not in the window before."""
+    windows = plan.transforms.windows
+    return windows.shape[0] if windows.hop is None else min(windows.hop, windows.shape[0])
 
 
 class Probe:
     """Answers for changed windows of one pipeline. Not thread-safe. Close it before the pipeline.
 
-    ``subject`` is the window that was taken; ``notes``: what a person should know about its answers.
+    ``subject`` has the windows that were taken; ``notes``: what a person should know about its answers.
     """
 
     def __init__(self, pipeline: Pipeline, window: Taken) -> None:
@@ -73,6 +127,7 @@ class Probe:
         _refuse_learning(pipeline)
         self._pipeline = pipeline
         self._result = window.result
+        self._windows, self._new = window.windows, _new_rows(plan)
         self.notes: list[str] = []
         with ExitStack() as stack:
             self._model = _model(pipeline, stack)
@@ -94,19 +149,29 @@ class Probe:
             cast("Enrolling", self._decoder).keep(enrolled_file(plan))
 
     def __call__(self, values: Array) -> Decoded:
-        """Return what the decoder makes of a window like ``subject.values``. ``ModelError``."""
+        """Return what the decoder makes of windows like ``subject.values``. ``ModelError``."""
         for stage in self._stages:
             stage.reset()
         self._decoder.reset()
-        result = self._result
-        window = Window(values, result.monotonic_ns, result.wall_ns, result.sample, samples=values)
+        if self._pipeline.plan.state:
+            self._model.reset()
+        rows = len(values) - (self._windows - 1) * self._new
+        for number in range(self._windows - 1):
+            begin = number * self._new
+            self._run(values[begin : begin + rows], number)
+        return self._run(values[len(values) - rows :], self._windows - 1)
+
+    def _run(self, values: Array, number: int) -> Decoded:
+        result, rate = self._result, self._pipeline.plan.transforms.windows.rate
+        earlier = 0 if rate is None else round((self._windows - 1 - number) * self._new / rate * 1e9)
+        window = Window(
+            values, result.monotonic_ns - earlier, result.wall_ns - earlier, result.sample, samples=values
+        )
         for stage in self._stages:
             window = stage(window)
         if window.values.dtype.kind == "f":
             refuse_not_finite(window.values)
         window.inputs = inputs = self._pipeline.graph.select(window.values)
-        if self._pipeline.plan.state:
-            self._model.reset()
         window.outputs = outputs = self._model.run(inputs)
         window.values = outputs[0] if outputs else window.values
         window = self._decoder(window)
@@ -126,7 +191,7 @@ class Probe:
         if said != answer:
             self.notes.append(
                 f"The pipeline itself said {said or 'nothing'}, as it remembers earlier windows. "
-                "This explains the window alone."
+                "This explains the newest alone."
             )
 
     def close(self) -> None:
@@ -148,7 +213,7 @@ class Probe:
             developed = self._stages.pop(0)(Window(values, 0, 0, 0))
             values, cut = developed.values.copy(), developed.cut
         channels = windows.channels if len(windows.channels) == values.shape[-1] else ()
-        typical = self._typical(channels, len(values))
+        typical = self._typical(channels, len(values) - (self._windows - 1) * self._new)
         return Subject(
             values,
             channels,

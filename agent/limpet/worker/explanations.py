@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from limpet.contracts.explanation import Explained
 from limpet.errors import LimpetError, ModelError
 from limpet.explanation.explaining import explain
-from limpet.inference.probe import Probe, taken
+from limpet.inference.probe import Probe, Stretch
 from limpet.untrusted import reading
 from limpet.wire.border import cleaned_explanation
 from limpet.wire.records import Answered
@@ -36,12 +36,13 @@ LONGEST = 25.0
 
 @dataclass(eq=False)
 class _Request:
-    """One command: first it waits for the next window of its pipeline, then changed windows are run."""
+    """One command: first it waits for the next windows of its pipeline, then changed ones are run."""
 
     number: int
     pipeline: Pipeline
     question: Question
     until: float
+    stretch: Stretch
     window: Taken | None = None
     problem: str = ""
     probe: Probe | None = None
@@ -51,12 +52,14 @@ class _Request:
     stack: ExitStack = field(default_factory=ExitStack)
 
     def see(self, window: Window, result: Result[Any]) -> None:
-        """Keep the first window that is shown."""
+        """Keep the first windows that are shown, as many as are needed."""
         if self.window is None and not self.problem:
             try:
-                self.window = taken(window, result)
+                self.stretch.see(window, result)
             except ModelError as error:
                 self.problem = str(error)
+            else:
+                self.window = self.stretch.taken() if self.stretch.full else None
 
 
 class Explanations:
@@ -73,7 +76,7 @@ class Explanations:
 
     def want(self, number: int, pipeline: Pipeline, question: Question) -> None:
         """Explain the next window of a pipeline, and answer under this number."""
-        request = _Request(number, pipeline, question, monotonic() + LONGEST)
+        request = _Request(number, pipeline, question, monotonic() + LONGEST, Stretch(pipeline))
         pipeline.observe(request.see)
         request.stack.callback(pipeline.stop_observing, request.see)
         self._queue.append(request)
