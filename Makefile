@@ -146,6 +146,7 @@ build/browser/.installed: tests/api/page/package-lock.json
 .PHONY: truth
 truth: .venv-convert/.examples .venv-truth/.installed programs ## prove: drift, calibration, explanation and learning, in figures, into docs/explanation/truth.md; Python 3.11, 6 GB
 	@.venv-convert/bin/python bench/truth/models.py
+	@.venv-convert/bin/python bench/truth/cascade_models.py
 	@.venv-truth/bin/python bench/truth/run.py
 
 .venv-truth/.installed: requirements/truth.txt requirements/convert-data.txt pyproject.toml
