@@ -10,9 +10,11 @@ from msgspec.structs import replace
 
 from limpet.config import PipelineConfig
 from limpet.contracts.adaptation import AdaptOptions, Correction, CoverageLimits
-from limpet.contracts.data import Samples, SampleSpec
+from limpet.contracts.data import Samples, SampleSpec, Window
+from limpet.contracts.fields import WindowSpec
 from limpet.contracts.uncertainty import VariationOptions
 from limpet.errors import ConfigError, ModelError
+from limpet.inference.beside import Beside
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.planning import plan_pipeline
 from limpet.inference.variations import VariedModel
@@ -180,6 +182,49 @@ def test_a_coverage_can_only_be_adapted_where_a_stage_has_levels(tmp_path: Path)
     opened(tmp_path, classifier(tmp_path), adapt=adapt, postprocess=[LEVELS]).close()
     with pytest.raises(ConfigError, match='no stage "conformal" has `levels`'):
         opened(tmp_path, classifier(tmp_path), adapt=adapt, postprocess=[{"kind": "conformal", "quantile": 0.8}])
+
+
+ROOM = SampleSpec((4,), np.dtype(np.float32), ("x", "door", "y", "z"), rate=100.0, live=False)
+OPEN = {"one": 0.01, "two": 0.01, "three": 0.98}
+
+
+@pytest.mark.parametrize(
+    "window", [WindowSpec(size=1), WindowSpec(size=1, hop=1), WindowSpec(seconds=0.01, size=1)]
+)
+@pytest.mark.parametrize("block", [1, 7, 100])
+def test_priors_follow_a_channel_that_the_model_does_not_take(
+    tmp_path: Path, window: WindowSpec, block: int
+) -> None:
+    tensor = {"name": "input", "shape": [1, 3], "dtype": "float32", "channels": ["x", "y", "z"]}
+    stage = {"kind": "bayes", "stay": 0.0, "when": [{"channel": "door", "above": 0.5, "priors": OPEN}]}
+    model = classifier(tmp_path, inputs=[tensor], postprocess=[stage])
+    wanted = PipelineConfig(source="s", model=str(model), window=window)
+    door = np.arange(100) // 10 % 2
+    rows = np.column_stack([np.zeros(100), door, np.zeros(100), np.zeros(100)]).astype(np.float32)
+    times = np.arange(100, dtype=np.int64) * 10_000_000
+    with Pipeline(plan_pipeline(single(tmp_path, wanted), "p", ROOM)) as pipeline:
+        labels = {
+            result.sample: result.output.label
+            for start in range(0, 100, block)
+            for part in [slice(start, start + block)]
+            for result in pipeline.feed(Samples(rows[part], times[part], times[part], start))
+        }
+    assert len(labels) >= 98
+    assert {sample: label == "three" for sample, label in labels.items()} == {
+        sample: bool(door[sample]) for sample in labels
+    }
+
+
+def test_the_mean_of_a_channel_is_that_of_the_window() -> None:
+    beside = Beside([1], WindowSpec(size=4, hop=2))
+    values = np.array([[9, number] for number in range(10)], np.float32)
+    values[5, 1] = np.nan
+    times = np.arange(10, dtype=np.int64)
+    beside.see(Samples(values[:3], times[:3], times[:3], 0))
+    beside.see(Samples(values[3:], times[3:], times[3:], 3))
+    windows = [Window(values, end, 0, end) for end in (3, 5, 7, 9)]
+    means = [window.beside for window in beside.with_means(iter(windows))]
+    np.testing.assert_allclose(np.concatenate(means), [1.5, 3, 17 / 3, 7.5])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

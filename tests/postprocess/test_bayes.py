@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from limpet.contracts.data import Window
 from limpet.contracts.outputs import Classification, ScoredLabel
@@ -34,7 +35,8 @@ SCORES = np.array([[0.7, 0.2, 0.1], [0.3, 0.4, 0.3], [0.1, 0.8, 0.1], [0.25, 0.2
 
 def opened(**options: Any) -> bayes.Bayes:
     rate = options.pop("rate", None)
-    spec = Spec(shape=(1, 3), dtype=np.dtype(np.float32), rate=rate, labels=LABELS, samples=("speed", "level"))
+    form = Spec(shape=(1, 3), dtype=np.dtype(np.float32), rate=rate, labels=LABELS)
+    spec = replace(form, samples=("speed", "level"), beside=("heat", "door"))
     return bayes.open(msgspec.convert(options, bayes.Config), spec)
 
 
@@ -157,6 +159,15 @@ def test_priors_depend_on_another_channel(level: float, *, applies: bool) -> Non
     np.testing.assert_allclose(found, list((moving if applies else PRIORS).values()), atol=1e-5)
 
 
+@pytest.mark.parametrize(("door", "applies"), [(1.0, True), (0.0, False), (float("nan"), False), (None, False)])
+def test_priors_depend_on_a_channel_that_the_model_does_not_take(door: float | None, *, applies: bool) -> None:
+    moving = {"a": 0.1, "b": 0.1, "c": 0.8}
+    stage = opened(stay=0.5, priors=PRIORS, when=[{"channel": "door", "above": 0.5, "priors": moving}])
+    beside = None if door is None else np.array([9.0, door], np.float32)
+    found = posterior(stage, window(None, beside=beside))
+    np.testing.assert_allclose(found, list((moving if applies else PRIORS).values()), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -169,7 +180,7 @@ def test_priors_depend_on_another_channel(level: float, *, applies: bool) -> Non
         ({"stay": 0.9, "trained": {"a": 0.5, "b": 0.2, "c": 0.5}}, "add up to 1.2"),
         ({"stay": 0.9, "when": [{"priors": PRIORS}]}, "set hours or channel"),
         ({"stay": 0.9, "when": [{"priors": PRIORS, "channel": "speed"}]}, "above or below"),
-        ({"stay": 0.9, "when": [{"priors": PRIORS, "channel": "x", "above": 1}]}, "the model are speed"),
+        ({"stay": 0.9, "when": [{"priors": PRIORS, "channel": "x", "above": 1}]}, "takes speed, level"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_reason(options: dict[str, Any], reason: str) -> None:

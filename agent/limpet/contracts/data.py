@@ -122,6 +122,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
     window. ``inputs`` are what the model got and ``outputs`` what it gave, as real values;
     ``result`` is what the decoder made of them. ``scores``: the probability of each label, float32 ``(labels,)``,
     from a decoder that has them, if a stage or a monitor wants them. ``events`` are what postprocess stages found.
+    ``beside``: the mean over the window of each channel in ``Spec.beside``, NaN where it has no value.
     ``light``: the light model of a cascade made ``outputs``, ``scores`` and ``result``.
 
     ``recorded_ns``: when the samples of a recording were taken that is not played at its own speed, on a clock of
@@ -140,6 +141,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
     result: Any = None
     scores: FloatArray | None = None
     events: list[DetectedEvent] = []
+    beside: FloatArray | None = None
     recorded_ns: int | None = None
     light: bool = False
 

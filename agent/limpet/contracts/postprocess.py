@@ -6,6 +6,7 @@ Such stages come behind the decoder. Each gets the ``Window`` with its ``result`
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
@@ -23,14 +24,24 @@ Trait: TypeAlias = Literal["ids", "scores"]
 """
 
 
+Channels: TypeAlias = Callable[[Any], Sequence[str]]
+"""Return the names of channels in a ``Config``."""
+
+
+def _none(_config: Any) -> Sequence[str]:
+    return ()
+
+
 class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a postprocess module declares as ``ABILITIES``.
 
     ``takes``: the types of results that its stages take, empty for any. ``gives``: the type of what they return,
     ``None`` where that is the type of what they got. ``adds``: traits of what they return. ``wants``: traits that
     what they get must have. ``outlives_gaps``: their memory is kept over a gap; the graph never resets them.
-    ``idles``: they have ``idle``, see ``Idling``. ``calibrated``: what they do holds for the scores of one model
-    alone, and they keep no memory. Behind the light model of a cascade, those of its own bundle run.
+    ``idles``: they have ``idle``, see ``Idling``. ``channels``: which channels of the source a ``Config`` names.
+    The stages find those that the model does not take in ``Window.beside``. ``calibrated``: what they do holds for
+    the scores of one model alone, and they keep no memory. Behind the light model of a cascade, those of its own
+    bundle run.
     """
 
     takes: tuple[type, ...] = ()
@@ -39,6 +50,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     wants: tuple[Trait, ...] = ()
     outlives_gaps: bool = False
     idles: bool = False
+    channels: Channels = _none
     calibrated: bool = False
 
 

@@ -41,7 +41,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     along the last axis, empty if it has none. ``frames``: each row of ``Window.values`` is a frame, see
     ``limpet.contracts.frame``. Behind the model, ``outputs`` describes ``Window.outputs``, and ``labels`` are
     those of the bundle, then those of the decoder: of its scores or quantities, in order. All are empty before it.
-    ``samples``: names of the channels of ``Window.samples``, if they have names. ``picture``: width and height of
+    ``samples``: names of the channels of ``Window.samples``, if they have names. ``beside``: those of
+    ``Window.beside``, which the model does not take. ``picture``: width and height of
     the picture that the model gets, ``None`` before it and where its input is none.
 
     ``hop``: rows from the start of one window to the start of the next, ``None`` where that varies. A stage that
@@ -57,6 +58,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[TensorSpec, ...] = ()
     labels: tuple[str, ...] = ()
     samples: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     picture: tuple[int, int] | None = None
 
 

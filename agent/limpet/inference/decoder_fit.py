@@ -33,7 +33,8 @@ def check_decoder(plan: PipelinePlan) -> None:
     if not specs or len(specs) < len(described):
         return
     features = plan.transforms.spec
-    stages = OutputStages(plan, after_model(features, specs, plan.bundle.labels, None, plan.spec.channels))
+    channels = plan.spec.channels, tuple(plan.beside)
+    stages = OutputStages(plan, after_model(features, specs, plan.bundle.labels, None, channels))
     if _is_closed((1, *features.shape)):
         shapes = [narrowed(features.shape, chosen) for _, chosen in windowed_columns(plan)] or [features.shape]
         inputs = [np.zeros(shape, np.float32) for shape in shapes]

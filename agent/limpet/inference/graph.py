@@ -81,7 +81,7 @@ class Graph:
         rate = windows_a_second(plan.window, plan.spec)
         outputs = self.completed.outputs
         rate = rate and rate / plan.every
-        features, channels = plan.transforms.spec, plan.spec.channels
+        features, channels = plan.transforms.spec, (plan.spec.channels, tuple(plan.beside))
         self.output_stages = OutputStages(plan, after_model(features, outputs, plan.bundle.labels, rate, channels))
         self.decoder = self.output_stages.decoder
         self._absorb_normalise()

@@ -17,6 +17,7 @@ from limpet.errors import LimpetError, ModelError
 from limpet.inference import chain as chains
 from limpet.inference.admission import load
 from limpet.inference.batches import Batches, Decoded, suited
+from limpet.inference.beside import Beside
 from limpet.inference.cascade import LightModel
 from limpet.inference.develop import FormWatch
 from limpet.inference.early_exit import EarlyExit
@@ -84,6 +85,7 @@ class Pipeline:
         self._events: deque[tuple[int, DetectedEvent]] = deque(maxlen=MOST_EVENTS)
         self._next_idle = 0
         self._windower = Windower(plan.window, plan.spec)
+        self._beside = Beside(list(plan.beside.values()), plan.window) if plan.beside else None
         self.forms = FormWatch()
         try:
             self._light, light = self._open_light(load)
@@ -202,6 +204,12 @@ class Pipeline:
 
     def _windows(self, samples: Samples) -> Iterator[Window]:
         """Return the windows that a block completes. ``ModelError`` if its arrays have other shapes."""
+        if self._beside is None:
+            return self._cut(samples)
+        self._beside.see(samples)
+        return self._beside.with_means(self._cut(samples))
+
+    def _cut(self, samples: Samples) -> Iterator[Window]:
         if self.plan.columns is not None:
             try:
                 samples = replace(samples, values=samples.values.take(self.plan.columns, axis=1))
@@ -336,6 +344,8 @@ class Pipeline:
         if same:
             self._windower, self._join = deepcopy((old._windower, old._join))
             self.graph.continue_turn(old.graph)
+            if mine.beside == its.beside:
+                self._beside = deepcopy(old._beside)
         self._chained, self._followers = deepcopy(old._chained), list(old._followers)
         self._discarded = self.in_no_window
         self.graph.missed = True

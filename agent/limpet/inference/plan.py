@@ -80,7 +80,7 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     model that learns keeps what it learns, and a decoder what is enrolled. ``identity``: SHA-256 of the model.
     ``savings``: what saves runs of the model, see ``limpet.inference.savings_plan``.
     ``monitors``: ``None`` if they are off, or the bundle has no reference. ``test_time``: the variations of each
-    window that the model also runs on.
+    window that the model also runs on. ``beside``: channels that only stages look at, with the source's columns.
     """
 
     name: str
@@ -105,6 +105,7 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     identity: str = ""
     savings: SavingsPlan | None = None
     test_time: VariationOptions | None = None
+    beside: dict[str, int] = {}
     monitors: MonitorPlan | None = None
 
     @property

@@ -15,6 +15,7 @@ from limpet.contracts.fields import WindowSpec
 from limpet.device import directories
 from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.inference import adapted, unpacking
+from limpet.inference.beside import channels_beside
 from limpet.inference.decoder_fit import check_decoder
 from limpet.inference.delegates import resolve_delegates
 from limpet.inference.input_fit import channels_of_inputs, check_input, narrow_samples
@@ -153,6 +154,7 @@ def _plan(
         rate_tolerance=wanted.rate_tolerance,
         warnings=(*warnings(wanted, manifest, state), *adapted.left_out(correction, samples, labels)),
         test_time=wanted.test_time,
+        beside=channels_beside(chosen.postprocess, samples.channels, spec),
         learned=directories.learned(assignment.folders.state, pipeline.name),
         identity=pipeline.model.sha256,
         monitors=chosen.monitors if bundle.reference else None,

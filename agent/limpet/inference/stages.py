@@ -151,19 +151,20 @@ def after_model(
     outputs: Sequence[TensorSpec],
     labels: Sequence[str],
     rate: float | None,
-    channels: Sequence[str] = (),
+    channels: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> Spec:
     """Return the form of windows behind a model: their values are its first output.
 
     ``rate``: windows a second. The labels name the last axis if there are as many. ``channels``: those of the
-    samples.
+    samples that the model takes, and others that stages look at.
     """
     picture = _picture(features.shape)
     spec = replace(
         features,
         outputs=tuple(outputs),
         labels=tuple(labels),
-        samples=tuple(channels),
+        samples=tuple(channels[0]),
+        beside=tuple(channels[1]),
         rate=rate,
         channels=(),
         hop=None,

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Window
     from limpet.contracts.stage import Spec
 
-ABILITIES = Abilities(takes=(Classification,), gives=Classification, wants=("scores",), outlives_gaps=True)
 
 DIGITS = 5
 MOST_CLASSES = 256
@@ -98,15 +97,26 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("set transition or stay")
 
 
+def _channels(config: Config) -> list[str]:
+    return [one.channel for one in config.when if one.channel]
+
+
+ABILITIES = Abilities(
+    takes=(Classification,), gives=Classification, wants=("scores",), outlives_gaps=True, channels=_channels
+)
+
+
 def open(config: Config, spec: Spec) -> Bayes:
     """Prepare. ``ValueError`` if matrix or shares do not fit the labels, or there is no such channel."""
     labels = spec.labels
     if not 2 <= len(labels) <= MOST_CLASSES:
         raise ValueError(f"bayes takes 2 to {MOST_CLASSES} labels, and the model has {len(labels)}")
     for one in config.when:
-        if one.channel and one.channel not in spec.samples:
+        if one.channel and one.channel not in (*spec.samples, *spec.beside):
             there = listed(spec.samples) if spec.samples else "none with a name"
-            raise ValueError(f"when has the channel {one.channel!r}, and the channels of the model are {there}")
+            raise ValueError(
+                f"when has the channel {one.channel!r}, which the source does not have; the model takes {there}"
+            )
     return Bayes(config, spec)
 
 
@@ -212,19 +222,31 @@ class Bayes:
 
 def _condition(when: When, spec: Spec) -> Callable[[Window], bool]:
     """Return what says whether other priors apply to a window."""
-    column = spec.samples.index(when.channel) if when.channel else None
+    mean_of = _mean_of(when.channel, spec) if when.channel else None
 
     def applies(window: Window) -> bool:
         if when.hours is not None and not _within(localtime(window.wall_ns / 1e9).tm_hour, *when.hours):
             return False
-        if column is None:
+        if mean_of is None:
             return True
-        if window.samples is None:
-            return False
-        mean = float(window.samples[..., column].mean())
-        return (when.above is None or mean > when.above) and (when.below is None or mean < when.below)
+        mean = mean_of(window)
+        # A mean that is not known, or NaN, is neither above nor below.
+        return (
+            mean is not None
+            and (when.above is None or mean > when.above)
+            and (when.below is None or mean < when.below)
+        )
 
     return applies
+
+
+def _mean_of(channel: str, spec: Spec) -> Callable[[Window], float | None]:
+    """Return what gives the mean of a channel over a window, ``None`` where that is not known."""
+    if channel in spec.samples:
+        column = spec.samples.index(channel)
+        return lambda window: None if window.samples is None else float(window.samples[..., column].mean())
+    place = spec.beside.index(channel)
+    return lambda window: None if window.beside is None else float(window.beside[place])
 
 
 def _within(hour: int, first: int, end: int) -> bool:
