@@ -147,6 +147,15 @@ def test_one_pipeline_has_a_page_with_all_that_is_known() -> None:
         failovers=2,
         uncertainty=unsure,
         monitors=monitors,
+        accuracy={
+            "all": {"answers": 200, "right": 180, "low": 0.85, "high": 0.93},
+            "recent": {"answers": 200, "right": 180, "low": 0.85, "high": 0.93},
+            "slices": {
+                "site=north": {"answers": 150, "right": 140, "low": 0.88, "high": 0.96},
+                "site=so\x1buth": {"answers": 50, "right": 40, "low": 0.67, "high": 0.9},
+            },
+        },
+        adaptations={"in_force": {"threshold": 3}, "last": 3},
     )
     watched.take("press-07", "health/motion", health, 100.0)
     watched.take("press-07", "health/other", said.pipeline_health(pipeline="other", state="failed"), 100.0)
@@ -159,6 +168,7 @@ def test_one_pipeline_has_a_page_with_all_that_is_known() -> None:
         "4,000 windows, 20 skipped, 2% of the time", "sensor: 125%, alarm", "adwin: no scores",
         "motion  running  motion v3 on cpu (1 of 2)", "walking 92%", "p99", "invoke            100 µs      2 ms",
         "90% of ops, 75% of time on the delegate, 3.5 times the CPU", "failovers 2", "3 queue",
+        "90% of 200 answers (85% to 93%)", "site=so\\x1buth: 80% of 50 answers", "threshold, adaptation 3",
         "25% of the windows", "10% of the windows, 1.4 classes a set",
         "landlock", "motion: waiting: no port", "←→ pipelines", "a all",
     ):  # fmt: skip

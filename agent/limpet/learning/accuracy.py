@@ -165,7 +165,7 @@ def floor_of_slice(known: Accuracy, name: str, expected: Expected | None) -> flo
     That is ``MARGIN`` below its accuracy in the reference. Of a slice that is not in the reference, it is
     ``MARGIN`` below the lower limit of the other windows' accuracy.
     """
-    share = expected.slices.get(name) if expected is not None else None
+    share = None if expected is None else expected.slices.get(name, expected.slices.get(name.partition("=")[2]))
     if share is not None:
         return share - MARGIN
     own = known.slices.get(name, Counted())

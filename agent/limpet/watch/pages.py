@@ -12,8 +12,16 @@ from limpet.watch.pipeline_lines import STAGES, STYLES, pipeline_lines
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from limpet.contracts.accuracy import RightShare
     from limpet.contracts.drift import MonitorsHealth
-    from limpet.contracts.messages import AcceleratorHealth, ApiHealth, DeviceHealth, EventMessage, Placed
+    from limpet.contracts.messages import (
+        AcceleratorHealth,
+        ApiHealth,
+        DeviceHealth,
+        EventMessage,
+        PipelineHealth,
+        Placed,
+    )
     from limpet.watch.state import Device, Pipeline
 
 LABEL = 14
@@ -71,8 +79,27 @@ def _facts_of_pipeline(pipeline: Pipeline) -> Iterator[Text]:
         yield _row("clipped", f"{words.share(health.clipped)} of the windows")
     if health.monitors is not None:
         yield from _monitors(health.monitors)
+    yield from _learned(health)
     if health.sandbox:
         yield _row("sandbox", ", ".join(words.cleaned(part, 60) for part in health.sandbox[:MOST_FIGURES]))
+
+
+def _learned(health: PipelineHealth) -> Iterator[Text]:
+    """Show how often results were right, as people said, the least accurate slices first; and adaptations."""
+    if (known := health.accuracy) is not None:
+        yield _row("right", _right(known.all))
+        worst = sorted(known.slices.items(), key=lambda one: one[1].right / max(one[1].answers, 1))
+        for name, share in worst[:MOST_FIGURES]:
+            yield _row("slice", f"{words.cleaned(name, 64)}: {_right(share)}")
+    adapted = health.adaptations.in_force if health.adaptations is not None else {}
+    for kind, number in list(adapted.items())[:MOST_FIGURES]:
+        yield _row("adapted", f"{words.cleaned(kind, 40)}, adaptation {words.counted(number)}")
+
+
+def _right(share: RightShare) -> str:
+    between = f"{words.share(share.low)} to {words.share(share.high)}"
+    right = words.share(share.right / max(share.answers, 1))
+    return f"{right} of {words.counted(share.answers)} answers ({between})"
 
 
 def _monitors(monitors: MonitorsHealth) -> Iterator[Text]:

@@ -98,6 +98,22 @@ def _levels(one: PipelineHealth) -> dict[str, float]:
     return {} if found is None else {name: each.level for name, each in found.monitors.items()}
 
 
+def _answers(one: PipelineHealth) -> dict[str, float]:
+    found = one.accuracy
+    if found is None:
+        return {}
+    return {"right": found.all.right, "wrong": found.all.answers - found.all.right, "abstained": found.abstained}
+
+
+def _slices(one: PipelineHealth) -> dict[str, float]:
+    found = {} if one.accuracy is None else one.accuracy.slices
+    return {name: share.right / share.answers for name, share in found.items() if share.answers}
+
+
+def _adapted(one: PipelineHealth) -> dict[str, float]:
+    return {} if one.adaptations is None else dict(one.adaptations.in_force)
+
+
 _FIGURES: tuple[tuple[str, Kind, str, str, Callable[[PipelineHealth], float | None]], ...] = (
     (
         "degraded",
@@ -198,6 +214,30 @@ _COUNTS: tuple[tuple[str, Kind, str, str, str, Callable[[PipelineHealth], Mappin
         "outcome",
         "Windows in which the model decided, or abstained.",
         _decided,
+    ),
+    (
+        "answers",
+        "gauge",
+        "",
+        "outcome",
+        "Results of the running model with feedback: right, wrong, or not decided.",
+        _answers,
+    ),
+    (
+        "slice.right",
+        "gauge",
+        "1",
+        "slice",
+        "Share of the results with feedback that were right.",
+        _slices,
+    ),
+    (
+        "adaptation",
+        "gauge",
+        "",
+        "kind",
+        "Number of the adaptation that is in force.",
+        _adapted,
     ),
     (
         "prediction.sets",

@@ -140,12 +140,18 @@ function Monitors({ health }) {
     <p class="muted">An alarm begins at 100 %. ${count(monitors.windows)} windows were compared with the reference, ${count(monitors.skipped)} skipped${cost}.</p>`;
 }
 
+const right = (one) => `${percent(one.answers ? one.right / one.answers : 0, 1)} of ${count(one.answers)} (${percent(one.low)} to ${percent(one.high)})`;
+const worst = (slices) => Object.entries(slices ?? {}).sort(([, a], [, b]) => a.right / a.answers - b.right / b.answers).slice(0, 8);
+
 const Counts = ({ health }) => html`<${Facts} rows=${[
   ["Results", count(health?.results)],
   ["Errors", count(health?.errors)],
   ["Restarts", count(health?.restarts)],
   ["Left an accelerator", health?.failovers ? `${count(health.failovers)} ×` : null],
   ["Windows with clipped values", health?.clipped === null || health?.clipped === undefined ? null : percent(health.clipped, 1)],
+  ["Right by feedback", health?.accuracy ? right(health.accuracy.all) : null],
+  ...worst(health?.accuracy?.slices).map(([name, one]) => [`Right, ${plain(name)}`, right(one)]),
+  ...Object.entries(health?.adaptations?.in_force ?? {}).map(([kind, number]) => [`Adapted ${plain(kind)}`, `adaptation ${count(number)}`]),
   ["Events left out", health?.events_left_out ? count(health.events_left_out) : null],
   ...Object.entries(health?.savings ?? {}).map(([saver, one]) => [`Spared by ${saver.replace("_", " ")}`, `${count(one.spared)} of ${count(one.windows)} windows`]),
   ["Snapshots", health?.snapshots ? `${count(health.snapshots.taken)} taken, ${count(health.snapshots.failed)} failed` : null],
