@@ -89,6 +89,12 @@ def fed(pipeline: Pipeline, samples: np.ndarray, first: int = 0, *, gap: bool = 
     return sum(1 for _ in pipeline.feed(Samples(samples, stamps, stamps, first, gap)))
 
 
+def looked(monitoring: Monitoring) -> MonitorFigures:
+    """Return the figures after the last windows were looked at."""
+    monitoring.tend(10**18)
+    return monitoring.figures()
+
+
 def test_monitors_see_all_windows_in_blocks_and_know_of_gaps(pipeline: Pipeline, tmp_path: Path) -> None:
     spy = Spy()
     monitoring = watched(pipeline, tmp_path, {"spy": spy})
@@ -116,11 +122,11 @@ def test_a_monitor_that_fails_is_left_out_by_name_and_the_others_go_on(pipeline:
     broken, sound = Spy(fail), Spy()
     monitoring = watched(pipeline, tmp_path, {"broken": broken, "sound": sound})
     assert fed(pipeline, values(3 * BLOCK)) == 3 * BLOCK
+    states = looked(monitoring).monitors
     assert (len(broken.seen), len(sound.seen)) == (1, 3)
     (notice,) = monitoring.notices()
     assert notice.startswith("the monitor broken does not run: ZeroDivisionError: no windows")
     assert monitoring.notices() == []
-    states = monitoring.figures().monitors
     assert "no windows" in states["broken"].problem
     assert states["sound"].problem == ""
 
@@ -131,7 +137,7 @@ def test_windows_are_skipped_and_counted_where_monitors_would_exceed_their_share
     spy = Spy()
     monitoring = watched(pipeline, tmp_path, {"spy": spy}, share=1e-9)
     assert fed(pipeline, values(10 * BLOCK)) == 10 * BLOCK
-    figures = monitoring.figures()
+    figures = looked(monitoring)
     assert len(spy.seen) <= 1
     assert figures.skipped > 8 * BLOCK
     assert figures.busy_us > 0
@@ -163,7 +169,7 @@ def test_whatever_a_monitor_says_is_within_the_limits_of_a_record(pipeline: Pipe
     spy.level = float("inf")
     monitoring = watched(pipeline, tmp_path, {"spy": spy})
     fed(pipeline, values(BLOCK))
-    figures = msgspec.msgpack.decode(msgspec.msgpack.encode(monitoring.figures()), type=MonitorFigures)
+    figures = msgspec.msgpack.decode(msgspec.msgpack.encode(looked(monitoring)), type=MonitorFigures)
     check_monitors(figures)
     alarm = figures.monitors["spy"].alarm
     assert alarm is not None
@@ -199,7 +205,7 @@ def test_sketches_count_each_window_once_in_the_bins_of_the_reference(pipeline: 
     monitoring = watched(pipeline, tmp_path, {"spy": Spy()})
     samples = values(5 * BLOCK, shift=0.5)
     fed(pipeline, samples)
-    sketches = monitoring.figures().sketches
+    sketches = looked(monitoring).sketches
     edges = np.array(edges_of(reference({}).features[2]), np.float32)
     assert sketches["f3.mean"] == [
         int(np.sum(np.searchsorted(edges, samples[:, 2], "right") == n)) for n in range(12)
@@ -221,6 +227,7 @@ def test_another_pipeline_with_the_same_model_goes_on_with_the_monitors(tmp_path
         with Pipeline(old_plan) as old, Pipeline(new_plan) as new:
             before, after = Monitoring(old, monitors, path), Monitoring(new, monitors, path)
             fed(old, values(BLOCK))
+            before.tend(10**18)
             after.adopt(before)
             found.append(list(after.alarms))
     assert found == [["spy"], []]

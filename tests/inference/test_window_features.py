@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from limpet.contracts.drift import MOST_FEATURES
 from limpet.contracts.stage import Spec
 from limpet.inference.projection import Projection
-from limpet.inference.window_features import features_of
+from limpet.inference.window_features import MOST, features_of
 
 
 def spec(
@@ -96,7 +95,7 @@ def test_a_block_gives_what_each_window_gives_alone(shape: tuple[int, ...], rate
     alone = np.concatenate([features.of(window[np.newaxis]) for window in windows])
     np.testing.assert_allclose(together, alone, rtol=1e-5)
     assert together.shape == (5, len(features.features))
-    assert len({feature.name for feature in features.features}) == len(features.features) <= MOST_FEATURES
+    assert len({feature.name for feature in features.features}) == len(features.features) <= MOST
     assert features.pick(windows[0]).shape == features.picked
 
 

@@ -89,4 +89,8 @@ class MonitorPlugin(Protocol):
         """
 
     def open(self, config: Any, reference: Reference, thresholds: dict[str, Any]) -> Monitor:
-        """Prepare to watch. ``thresholds`` are not to be trusted: ``ValueError`` says what is wrong with them."""
+        """Prepare to watch. ``thresholds`` are not to be trusted: ``ValueError`` says what is wrong with them.
+
+        Make arrays of the quantiles that are needed later: to save memory, the host forgets all lists of quantiles
+        when the monitors are open.
+        """

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 BLOCK = 256
 """Windows whose numbers are handed on together, at most: most of the cost is that of a block."""
-MADE_BYTES = 32 * 1024
+MADE_BYTES = 24 * 1024
 """Bytes of features of windows that wait to be handed on, about."""
-PICKED_BYTES = 64 * 1024
+PICKED_BYTES = 48 * 1024
 """Bytes of windows that wait for their features to be computed, about."""
 MOST_JOINED = 256
 """Numbers of the model's first output that are part of an embedding beside the features, at most."""

@@ -83,6 +83,8 @@ class Monitoring:
             return
         for configured in _configured(reference, plan, self._leave_out):
             self._open(configured, reference)
+        for feature in reference.features:  # Monitors may keep them. As objects of Python, numbers take 32 bytes.
+            feature.quantiles = feature.quantiles[:1]
         pipeline.observe(self.see)
 
     def _prepare(self, reference: Reference) -> None:
@@ -150,11 +152,11 @@ class Monitoring:
             self._gap = True
             return
         gathering = self._gathering
-        if window.gap and not self._frames:
-            if len(gathering):
-                self._look()
-                began = perf_counter_ns()
-            self._gap = True
+        gap = window.gap and not self._frames
+        if gathering.full or (gap and len(gathering)):
+            self._look()
+            began = perf_counter_ns()
+        self._gap |= gap
         try:
             gathering.see(window, result)
         except Exception as error:  # noqa: BLE001 - an observer raises nothing
@@ -164,15 +166,15 @@ class Monitoring:
         if len(gathering) == 1:
             self._first_ns = monotonic_ns()
         self._spend(perf_counter_ns() - began)
-        if gathering.full:
-            self._look()
 
     def tend(self, now: int) -> None:
-        """Hand on windows that have waited for long, if there is time for it.
+        """Hand on a full block, or windows that have waited for long, if there is time for it.
 
-        ``now``: ns of the monotonic clock.
+        ``now``: ns of the monotonic clock. Call it when no result waits.
         """
-        if not self.problem and len(self._gathering) and now - self._first_ns > LONGEST_WAIT and self._rested():
+        if self.problem or not len(self._gathering):
+            return
+        if self._gathering.full or (now - self._first_ns > LONGEST_WAIT and self._rested()):
             self._look()
 
     def finish(self) -> None:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array, FloatArray
     from limpet.contracts.stage import Spec
 
+MOST = MOST_FEATURES // 2
+"""Features of a window. With as many, the monitors of a pipeline take 200 kB."""
 SOUND_RATE = 4000.0
 """Samples a second from which on one channel, or two, are sound."""
 MOST_ROWS = 512
@@ -64,7 +66,7 @@ class WindowFeatures(Protocol):
 
     @property
     def features(self) -> tuple[Feature, ...]:
-        """What the numbers are, at most ``MOST_FEATURES``."""
+        """What the numbers are, at most ``MOST``."""
 
     @property
     def reads(self) -> Literal["samples", "inputs"]:
@@ -136,8 +138,8 @@ class RowFeatures:
         self._scale = np.float32(scale)
         if rows == 1:
             kinds = [kind for kind in kinds if kind in {"mean", "offset"}] or kinds[:1]
-        self.kinds = tuple(kinds[: max(1, MOST_FEATURES // count)])
-        self._chosen = _spread_out(count, MOST_FEATURES // len(self.kinds))
+        self.kinds = tuple(kinds[: max(1, MOST // count)])
+        self._chosen = _spread_out(count, MOST // len(self.kinds))
         named = channels or [("" if self._flat else f"channel {n}", "") for n in range(count)]
         self.features = tuple(
             Feature(

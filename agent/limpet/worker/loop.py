@@ -141,6 +141,7 @@ class Worker:
         self._snapshots.take()
         self._keeping.take()
         self._results.flush_if_due()
+        pipelines.tend_monitors()
         self._reports.heartbeat(pipelines.running.values())
 
     def _next_samples(self, longest: float) -> Samples | None:

@@ -175,10 +175,15 @@ class Pipelines:
                 running.pipeline.idle()
                 self._reports.report_events(running)
                 if running.monitoring is not None:
-                    running.monitoring.tend(monotonic_ns())
                     self._keeping.follow(running.name, running.monitoring.alarms)
         if self._shadows:
             self._shadows.poll()
+
+    def tend_monitors(self) -> None:
+        """Have monitors look at the windows that wait for them. No result should wait meanwhile."""
+        for running in self.running.values():
+            if running.monitoring is not None:
+                running.monitoring.tend(monotonic_ns())
 
     def watch_delegates(self) -> None:
         """Report pipelines that have just started, and those that moved to another delegate."""
