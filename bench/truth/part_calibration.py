@@ -33,8 +33,8 @@ into halves. Temperature and quantiles come from one half, and the figures from 
 the splits. The windows of a recording are in both halves. On new recordings figures may be worse: the last
 table shows that.
 
-ECE is the expected calibration error over ten bins with as many windows each. *Bias* is the ECE of a model that
-is exactly as sure as it is right, on as many windows: by so much, chance alone makes the measured ECE larger.
+ECE is the expected calibration error over ten bins with as many windows each. *Bias* is the ECE, on as many
+windows, of a model that is exactly as sure as it is right. Chance alone makes the measured ECE that large.
 
 | model | variant | accuracy | temperature | ECE before | ECE after | bias |
 | --- | --- | --- | --- | --- | --- | --- |
