@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,7 +12,7 @@ from limpet.contracts.captures import LONGEST_DETAIL, Reason
 from limpet.contracts.outputs import Classification, Labels, Regression
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from limpet.contracts.captures import KeepOptions
     from limpet.updates.answers import Answer
@@ -22,6 +21,7 @@ ENOUGH = 500
 """Results before a label can be rare."""
 MOST_COUNTED = 100_000
 """Results after which all counts are halved, so that they follow the present."""
+_ABSTAINING = (Classification, Labels, Regression)
 MOST_LABELS = 1000
 """Labels that are counted."""
 
@@ -38,6 +38,9 @@ class Verdict(msgspec.Struct):
     refused: bool = False
 
 
+NOTHING = Verdict([])
+
+
 class Judge:
     """Judges the windows of one pipeline in their order. ``chance`` returns random numbers from 0 to 1."""
 
@@ -46,7 +49,7 @@ class Judge:
         self._chance = chance
         self._never = frozenset(options.never)
         self._wanted = frozenset(options.labels)
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
         self._results = 0
         self._commanded = 0
         self._drifted = 0
@@ -73,19 +76,20 @@ class Judge:
 
     def see(self, output: Any, answer: Answer, *, event: bool) -> Verdict:
         """Judge the next window. ``answer``: its output in short. ``event``: a stage found an event in it."""
-        found: dict[Reason, str] = {}
-        if self._commanded:
-            found["command"] = ""
-        self._look_at_event(found, event=event)
-        self._look_at_others(found)
         labels = labels_of(answer)
+        found: dict[Reason, str] = {}
+        if event or self._commanded or self._after or self._drifted or self._disagreed:
+            self._look_at_requests(found, event=event)
         self._look_at_labels(labels, found)
         if detail := unsure(output, answer, self._options):
             found["unsure"] = detail
-        if not found and self._options.audit and self._chance() * self._options.audit < 1:
-            found["audit"] = f"1 in {self._options.audit:,}"
-        if not found:
-            return Verdict([])
+        if found:
+            return self._verdict(found, labels, event=event)
+        if self._options.audit and self._chance() * self._options.audit < 1:
+            return self._verdict({"audit": f"1 in {self._options.audit:,}"}, labels, event=event)
+        return NOTHING
+
+    def _verdict(self, found: dict[Reason, str], labels: Sequence[str], *, event: bool) -> Verdict:
         refused = not self._never.isdisjoint(labels)
         if not refused:
             self._commanded -= "command" in found
@@ -97,47 +101,45 @@ class Judge:
         """Whether a window with this answer may be kept."""
         return self._never.isdisjoint(labels_of(answer))
 
-    def _look_at_event(self, found: dict[Reason, str], *, event: bool) -> None:
-        if not self._options.events:
-            return
-        if event:
+    def _look_at_requests(self, found: dict[Reason, str], *, event: bool) -> None:
+        """Look at what is not in the window's own answer."""
+        if self._commanded:
+            found["command"] = ""
+        if event and self._options.events:
             self._after = self._options.after
             found["event"] = ""
         elif self._after:
             self._after -= 1
             found["event"] = "after an event"
-
-    def _look_at_others(self, found: dict[Reason, str]) -> None:
         if self._drifted:
             self._drifted -= 1
             found["drifted"] = self._drift
         if self._disagreed:
             found["disagreement"], self._disagreed = self._disagreed, ""
 
-    def _look_at_labels(self, labels: list[str], found: dict[Reason, str]) -> None:
+    def _look_at_labels(self, labels: Sequence[str], found: dict[Reason, str]) -> None:
+        """Look whether a label is rare or wanted, and count it."""
+        counts, results = self._counts, self._results
         for label in labels:
+            count = counts.get(label, 0)
             if label in self._wanted:
                 found["rare"] = label
-            elif self._results >= ENOUGH and self._counts[label] < self._options.rare * self._results:
-                found["rare"] = f"{label}: {self._counts[label]} of {self._results:,} windows"
-        self._count(labels)
-
-    def _count(self, labels: list[str]) -> None:
-        self._results += 1
-        for label in labels:
-            if label in self._counts or len(self._counts) < MOST_LABELS:
-                self._counts[label] += 1
-        if self._results >= MOST_COUNTED:
+            elif results >= ENOUGH and count < self._options.rare * results:
+                found["rare"] = f"{label}: {count} of {results:,} windows"
+            if count or len(counts) < MOST_LABELS:
+                counts[label] = count + 1
+        self._results = results + 1
+        if results >= MOST_COUNTED:
             self._results //= 2
-            self._counts = Counter({label: count // 2 for label, count in self._counts.items() if count > 1})
+            self._counts = {label: count // 2 for label, count in counts.items() if count > 1}
 
 
-def labels_of(answer: Answer) -> list[str]:
+def labels_of(answer: Answer) -> Sequence[str]:
     """Return the labels of an answer, each once."""
     value = answer.value
     if isinstance(value, str):
-        return [value]
-    return list(dict.fromkeys(value)) if isinstance(value, list) else []
+        return (value,)
+    return tuple(dict.fromkeys(value)) if isinstance(value, list) else ()
 
 
 def unsure(output: Any, answer: Answer, options: KeepOptions) -> str:
@@ -145,9 +147,9 @@ def unsure(output: Any, answer: Answer, options: KeepOptions) -> str:
 
     An output without scores, sets and abstention is never unsure.
     """
-    if options.abstained and isinstance(output, Classification | Labels | Regression) and output.abstained:
+    if isinstance(output, _ABSTAINING) and output.abstained and options.abstained:
         return "the model abstained"
-    if isinstance(output, Classification) and (why := _unsure_class(output, options)):
+    if type(output) is Classification and (why := _unsure_class(output, options)):
         return why
     if answer.score is not None and answer.score < options.score:
         return f"score {answer.score:.3g}"
@@ -155,12 +157,12 @@ def unsure(output: Any, answer: Answer, options: KeepOptions) -> str:
 
 
 def _unsure_class(output: Classification, options: KeepOptions) -> str:
-    labels = output.set
-    if options.set_size and labels is not None and not 0 < len(labels) < options.set_size:
+    labels, top = output.set, output.top
+    if labels is not None and options.set_size and not 0 < len(labels) < options.set_size:
         return f"a set of {len(labels)} labels"
-    scores = [one.score for one in output.top[:2]]
-    if len(scores) == 2 and scores[0] is not None and scores[1] is not None:
-        margin = scores[0] - scores[1]
-        if margin < options.margin:
-            return f"margin {margin:.3g}"
+    if len(top) < 2:
+        return ""
+    first, second = top[0].score, top[1].score
+    if first is not None and second is not None and first - second < options.margin:
+        return f"margin {first - second:.3g}"
     return ""

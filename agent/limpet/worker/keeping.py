@@ -129,7 +129,7 @@ class Keeper:
 
     def _see(self, window: Window, result: Result[Any]) -> None:
         answer = agreement.answer(result.output)
-        event = any(event.type != "update" for event in window.events)
+        event = bool(window.events) and any(event.type != "update" for event in window.events)
         verdict = self._judge.see(result.output, answer, event=event)
         samples = window.samples
         if samples is None:
