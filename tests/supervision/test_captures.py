@@ -53,7 +53,8 @@ def kept(sample: int = 70, pipeline: str = "a", body: bytes = BODY, **changes: A
 
 
 def configured(**keep: Any) -> Config:
-    tables = TABLES | {"pipelines": TABLES["pipelines"] | {"a": {"source": "s", "model": "a", "keep": keep}}}
+    wanted = {"source": "s", "model": "a", "keep": keep, "groups": {"site": "north"}}
+    tables = TABLES | {"pipelines": TABLES["pipelines"] | {"a": wanted}}
     return build(tables, Path("/nowhere"))
 
 
@@ -112,6 +113,7 @@ def test_a_window_is_written_with_the_id_of_its_result_whichever_comes_first(des
     assert [(one.number, one.id) for one in desk.found()] == [(1, before), (2, after), (3, "")]
     desk.tend()
     assert (desk.health.count, desk.health.kept) == (3, {"unsure": 3})
+    assert desk.found()[0].groups == {"site": "north"}
     file = form.read(ring.path_of(ring.folder(desk.state), "a", 1))
     assert form.contents(file.capture, file.body, "it").output == {"label": "x"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from limpet.contracts.captures import CaptureHealth
 from limpet.contracts.drift import MonitorHealth, MonitorsHealth
 from limpet.contracts.messages import (
     AcceleratorHealth,
@@ -41,6 +42,7 @@ def pipeline_health(name: str = "motion", **values: object) -> PipelineHealth:
         "dropped": {"queue": 7},
         "snapshots": SnapshotFigures(taken=3),
         "monitors": MonitorsHealth(windows=9, cost=0.01, monitors={"univariate": MonitorHealth(level=0.5)}),
+        "captures": CaptureHealth(count=2, bytes=900, most_bytes=1000, kept={"audit": 2}, lost={"hour": 1}),
         "savings": {"gate": Saving(windows=36_000, spared=33_120, saved_s=298.1, cost_s=2.2)},
         "latency_us": {},
     }

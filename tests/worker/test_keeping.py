@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 
 from limpet.captures import form
+from limpet.config import PipelineConfig
 from limpet.contracts.captures import LARGEST_WINDOW, KeepOptions
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.drift import Moved, OpenAlarm
 from limpet.contracts.outputs import Classification, Detection, Detections
 from limpet.contracts.stage import Spec
+from limpet.errors import ConfigError
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.single import plan_model
 from limpet.pictures.frame import ArrayFrame
@@ -206,3 +208,11 @@ def test_big_endian_values_are_kept_as_little_endian() -> None:
     found, body = kept_window.body(np.array([[1, 2]], ">f4"), {}, spec, windows, KeepOptions())
     assert body.endswith(np.array([1, 2], "<f4").tobytes())
     assert found.dtype == "float32"
+
+
+@pytest.mark.parametrize("keep", [{"blur": "all"}, {"blur": "found"}])
+def test_what_cannot_be_kept_so_is_refused_with_its_key(tmp_path: Path, keep: dict[str, Any]) -> None:
+    source = SampleSpec((9,), np.dtype(np.float32), CHANNELS, 10.0)
+    wanted = PipelineConfig(source="samples", model="", keep=KeepOptions(**keep))
+    with pytest.raises(ConfigError, match=r"keep\.blur: .* gives no pictures"):
+        plan_model(SHUTTLE, source, ["cpu"], tmp_path, wanted)

@@ -21,6 +21,7 @@ from limpet.contracts.captures import Capture, CaptureHealth
 from limpet.contracts.commands import MOST_KEPT
 from limpet.device import clock
 from limpet.errors import UnreadableError
+from limpet.learning.slices import slices
 from limpet.wire.records import KeptFile
 
 if TYPE_CHECKING:
@@ -157,7 +158,13 @@ class Captures:
             self._unknown.append(_Waiting(kept, monotonic() + PATIENCE))
 
     def _store(self, kept: KeptFile, result: str) -> None:
-        job = Store(capture_of(kept.record, self._origin.device, result), kept.file, kept.record.size)
+        record = kept.record
+        capture = capture_of(record, self._origin.device, result)
+        wanted = self._config.pipelines.get(record.pipeline) if self._config else None
+        if wanted is not None:
+            named = slices(wanted.groups, capture.time.astimezone())
+            capture.groups = dict(name.split("=", 1) for name in named)
+        job = Store(capture, kept.file, record.size)
         if not self._writer.store(job):
             self._drop(kept, "busy")
 

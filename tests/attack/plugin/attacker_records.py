@@ -151,6 +151,12 @@ RECORDS: dict[str, Callable[[], Any]] = {
     "a picture of the pipeline a/#": lambda: picture("a/#"),
     "a picture that is a web page": lambda: picture(own(), b"<html>" + FORGED.encode()),
     "a picture of 1 MB": lambda: picture(own(), b"\xff\xd8\xff" + bytes(1_000_000) + b"\xff\xd9"),
+    "a window for the ring of another worker": lambda: kept(VICTIM),
+    "a window for a ring that is not wanted": lambda: kept(own()),
+    "a window for the ring of ../..": lambda: kept("../.."),
+    "a window of 2^40 bytes": lambda: kept(own(), size=1 << 40),
+    "a window with orders to a terminal": lambda: kept(own(), detail="\x1b[2J" + FORGED),
+    "a window of the shape [2^24] * 8": lambda: kept(own(), window={**WINDOW, "shape": [1 << 24] * 8}),
     "an object of the pipeline of another worker": lambda: detected(VICTIM),
     "an object of the pipeline a/#": lambda: detected("a/#"),
     "an object with orders to a terminal": lambda: detected(own(), label="\x1b[2J"),
@@ -208,6 +214,16 @@ def nested(depth: int) -> Any:
     for _ in range(depth):
         tree = {"x": tree}
     return tree
+
+
+WINDOW = {"encoding": "raw", "shape": [1, 2], "dtype": "float32", "parts": [8]}
+
+
+def kept(pipeline: str, **fields: Any) -> dict[str, Any]:
+    """Return a window for the ring of captures, without the file that should come along."""
+    times = {"monotonic_ns": time.monotonic_ns(), "wall_ns": time.time_ns(), "sample": 1}
+    about = {"model": "evil", "version": 0, "reasons": ["command"], "answer": FORGED, "window": WINDOW, "size": 20}
+    return {"type": "Kept", "pipeline": pipeline, **times, **about, **fields}
 
 
 def picture(pipeline: str, jpeg: bytes = b"\xff\xd8\xff " + FORGED.encode() + b"\xff\xd9") -> dict[str, Any]:

@@ -79,6 +79,14 @@ def _snapshots(one: PipelineHealth) -> dict[str, float]:
     return {} if counts is None else {"taken": counts.taken, "skipped": counts.skipped, "failed": counts.failed}
 
 
+def _kept(one: PipelineHealth) -> dict[str, float]:
+    return {} if one.captures is None else dict(one.captures.kept)
+
+
+def _not_kept(one: PipelineHealth) -> dict[str, float]:
+    return {} if one.captures is None else dict(one.captures.lost)
+
+
 def _savings(value: Callable[[Saving], float]) -> Callable[[PipelineHealth], dict[str, float]]:
     return lambda one: {saver: value(saving) for saver, saving in (one.savings or {}).items()}
 
@@ -191,6 +199,8 @@ _COUNTS: tuple[tuple[str, Kind, str, str, str, Callable[[PipelineHealth], Mappin
         "Windows for which the model did not run.",
         _savings(lambda saving: saving.spared),
     ),
+    ("captures", "counter", "", "reason", "Windows that were kept in the ring of captures.", _kept),
+    ("captures.lost", "counter", "", "cause", "Windows that were not kept.", _not_kept),
     (
         "saved",
         "counter",
