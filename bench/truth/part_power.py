@@ -264,8 +264,8 @@ those in {SPAN:,} windows before the change.
 {_lines(beside)}
 On {compared.adwin} streams of {drift_check.LENGTH:,} random numbers, `adwin` with river's settings finds the first
 change at the same window as river. On {drift_check.SAMPLES} samples, the distance of `univariate` is that of
-`scipy.stats.ks_2samp` to {compared.distance:.0e}. The likelihood ratio of `label_shift` is half of SciPy's statistic
-G to {compared.likelihood:.0e}.
+`scipy.stats.ks_2samp` to {compared.distance:.0e}. The likelihood ratio of `label_shift` is half of SciPy's G to
+{compared.likelihood:.0e}.
 """
 
 

@@ -23,6 +23,7 @@ from limpet.monitors._limits import END, read_thresholds
 from limpet.monitors._ranks import Ranks, score_of
 
 if TYPE_CHECKING:
+    from limpet.contracts.data import Array
     from limpet.contracts.monitor import Observed
     from limpet.contracts.reference import FeatureReference, Reference
 
@@ -132,6 +133,22 @@ class _Side:
         self.total += score
         self.count += 1
 
+    def path(self, steps: Array) -> Array:
+        """Return the sum after each step, without a limit."""
+        sums = self.sum + np.cumsum(steps)
+        return sums - np.minimum(np.minimum.accumulate(sums), 0)
+
+    def follow(self, path: Array, scores: Array, times_ns: Array) -> None:
+        """Do what ``add`` does with each step of a path."""
+        begun = self.sum <= 0
+        zeros = np.flatnonzero(path[:-1] <= 0)
+        first = int(zeros[-1]) + 1 if len(zeros) else 0
+        if begun or len(zeros):
+            self.since_ns, self.total, self.count = int(times_ns[first]), 0.0, 0
+        self.sum = float(path[-1])
+        self.total += float(scores[first:].sum())
+        self.count += len(scores) - first
+
 
 class PageHinkley:
     """Watches the score of one pipeline. See ``limpet.contracts.monitor.Monitor``."""
@@ -155,15 +172,35 @@ class PageHinkley:
     def see(self, observed: Observed) -> Alarm | None:
         """Add scores. Return the alarm of the side whose sum reached the threshold."""
         known = ~np.isnan(observed.scores)
-        ranks = self._ranks.of(observed.scores).tolist()
-        scores = np.clip(observed.scores[known], -_LARGEST, _LARGEST).tolist()
-        largest = _LARGEST_SUM * self._settings.threshold
-        for rank, score, time_ns in zip(ranks, scores, observed.times_ns[known].tolist(), strict=True):
-            beyond = rank - self._settings.mean
-            self._up.add(beyond - self._settings.slack, largest, score, time_ns)
-            self._down.add(-beyond - self._settings.slack, largest, score, time_ns)
-            self._decide()
+        ranks = self._ranks.of(observed.scores)
+        if len(ranks) == 0:
+            return self._alarm(self._alarmed) if self._alarmed else None
+        scores = np.clip(observed.scores[known].astype(np.float64), -_LARGEST, _LARGEST)
+        times_ns = observed.times_ns[known]
+        if self._alarmed or not self._add_all(ranks - self._settings.mean, scores, times_ns):
+            self._add_each(ranks - self._settings.mean, scores, times_ns)
         return self._alarm(self._alarmed) if self._alarmed else None
+
+    def _add_all(self, beyond: Array, scores: Array, times_ns: Array) -> bool:
+        """Add scores at once if no sum comes to the threshold. Return whether that was so."""
+        paths = [
+            (side, side.path(steps - self._settings.slack))
+            for side, steps in ((self._up, beyond), (self._down, -beyond))
+        ]
+        if max(float(path.max()) for _, path in paths) >= self._settings.threshold:
+            return False
+        for side, path in paths:
+            side.follow(path, scores, times_ns)
+        return True
+
+    def _add_each(self, beyond: Array, scores: Array, times_ns: Array) -> None:
+        """Add one score after the other, and see whether an alarm begins or ends."""
+        largest = _LARGEST_SUM * self._settings.threshold
+        slack = self._settings.slack
+        for step, score, time_ns in zip(beyond.tolist(), scores.tolist(), times_ns.tolist(), strict=True):
+            self._up.add(step - slack, largest, score, time_ns)
+            self._down.add(-step - slack, largest, score, time_ns)
+            self._decide()
 
     def _decide(self) -> None:
         if self._alarmed and self._alarmed.sum < END * self._settings.threshold:
