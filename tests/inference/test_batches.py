@@ -22,6 +22,7 @@ from limpet.inference.planning import plan_pipeline
 from limpet.inference.single import plan_model
 from limpet.wire.records import Answered, Ask, Capture
 from limpet.worker.commands import answer
+from limpet.worker.explanations import Explanations
 from limpet.worker.running import RunningPipeline
 from limpet.worker.snapshots import Snapshots
 from support import models
@@ -130,7 +131,8 @@ def test_a_window_is_captured_out_of_a_backlog(cache: Path) -> None:
         assert len(list(pipeline.feed(first))) == 200
         running = {"demo": RunningPipeline(pipeline, PipelineOptions(), 0)}
         sent: list[Any] = []
-        answer(Ask(7, Capture("demo")), running, Snapshots(sent.append), answers.append)
+        explanations = Explanations(answers.append)
+        answer(Ask(7, Capture("demo")), running, Snapshots(sent.append), explanations, answers.append)
         assert len(list(pipeline.feed(second))) == 200
     (captured,) = answers
     assert (captured.number, captured.error) == (7, "")

@@ -23,6 +23,7 @@ from limpet.models import bundle
 from limpet.transforms import resize
 from limpet.wire.records import Answered, Ask, Capture, SetThreshold
 from limpet.worker.commands import answer
+from limpet.worker.explanations import Explanations
 from limpet.worker.running import RunningPipeline
 from limpet.worker.snapshots import Snapshots
 from support import models
@@ -142,7 +143,7 @@ def test_the_threshold_can_be_set_while_captures_are_pending(tmp_path: Path) -> 
     with Pipeline(planned(tmp_path, model, ONE, decoder=decoder)) as pipeline:
         pipelines = {"p": RunningPipeline(pipeline, PipelineOptions(), 0)}
         for ask in (Ask(1, Capture("p")), Ask(2, SetThreshold("p", 0.5)), Ask(3, Capture("p"))):
-            answer(ask, pipelines, no_snapshots(), answers.append)
+            answer(ask, pipelines, no_snapshots(), Explanations(answers.append), answers.append)
         assert [(said.number, said.error) for said in answers] == [(2, "")]
         first, second = pipeline.feed(block([0.75, 0.25]))
     assert (first.output.anomalous, second.output.anomalous) == (True, False)
@@ -157,7 +158,7 @@ def test_a_capture_of_an_image_has_the_values_that_the_model_sees(tmp_path: Path
     answers: list[Answered] = []
     with pipeline(tmp_path, "regress", table) as fast:
         running = {"p": RunningPipeline(fast, PipelineOptions(), 0)}
-        answer(Ask(1, Capture("p")), running, no_snapshots(), answers.append)
+        answer(Ask(1, Capture("p")), running, no_snapshots(), Explanations(answers.append), answers.append)
         list(fast.feed(images()))
         assert not fast.graph.transforms
     np.testing.assert_array_equal(

@@ -33,14 +33,13 @@ class Certainty:
         """Return what makes results and counts them, if results of this type say whether the model decided."""
         if output is None or not issubclass(output, ABSTAINERS):
             return make
-        has_sets = issubclass(output, Classification)
 
         def counted(window: Window, decoded: int) -> Result[Any]:
             result = window.result
-            self._windows += 1
-            if result.abstained:
-                self._abstained += 1
-            if has_sets and result.set is not None:
+            if isinstance(result, ABSTAINERS):  # A stage of another package may have made anything.
+                self._windows += 1
+                self._abstained += result.abstained
+            if isinstance(result, Classification) and result.set is not None:
                 size = min(len(result.set), MOST_SIZES)
                 self._sets[size] = self._sets.get(size, 0) + 1
             return make(window, decoded)
