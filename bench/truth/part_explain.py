@@ -29,16 +29,20 @@ from limpet.inference.pipeline import Pipeline
 from limpet.inference.probe import Probe, Stretch
 from limpet.inference.single import plan_model
 from limpet.models import bundle as bundles
+from limpet.worker.shadow_turns import in_share
+from limpet_convert.effect import posterior
+from limpet_convert.effect.arms import Arms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from limpet.contracts.data import Array
     from limpet.contracts.explanation import By, Explanation, Method
 
 MODELS = Path(__file__).parents[2] / "build" / "truth" / "models"
-WINDOWS = 24
-"""Windows of each model that are explained."""
+WINDOWS, FEW = 24, 8
+"""Windows of each model that are explained, and of a model that takes longer."""
+EXPERIMENTS_EACH = 200
 TOLERANCE = 1e-6
 """Difference of exact Shapley values to those of shap, in probability."""
 
@@ -51,6 +55,7 @@ class Task(NamedTuple):
     method: Method
     rate: float | None
     picture: bool = False
+    windows: int = WINDOWS
 
 
 TASKS = [
@@ -60,7 +65,7 @@ TASKS = [
     Task("sensor", "channels", "shapley", None),
     Task("digits", "pixels", "occlusion", None, picture=True),
     Task("digits", "pixels", "rise", None, picture=True),
-    Task("keywords", "bands", "shapley", 16_000.0),
+    Task("keywords", "bands", "shapley", 16_000.0, windows=FEW),
 ]
 
 
@@ -72,7 +77,7 @@ def measure() -> tuple[dict[str, Any], str]:
         with _opened(task) as (pipeline, windows, typical):
             row = _explained(task, pipeline, windows, typical)
             if task.method == "shapley":
-                difference, errors = _beside_shap(task, pipeline, windows[:6], typical)
+                difference, errors = _beside_shap(task, pipeline, windows[: task.windows // 4], typical)
                 worst = max(worst, difference)
                 row |= {"shap": difference}
                 slopes += errors
@@ -86,7 +91,9 @@ def measure() -> tuple[dict[str, Any], str]:
             "models": {f"{row['name']} {row['by']} {row['method']}": _figures(row) for row in rows},
         },
     }
-    return figures, _section(rows, worst, float(np.mean(slopes)))
+    covered = {name: _covered(draw, true) for name, (draw, true) in EXPERIMENTS.items()}
+    figures["effect_coverage"] = covered
+    return figures, _section(rows, worst, float(np.mean(slopes))) + _effects(covered)
 
 
 @contextmanager
@@ -95,7 +102,7 @@ def _opened(task: Task) -> Iterator[tuple[Pipeline, list[Array], tuple[Array, Ar
     folder = MODELS / task.name
     with np.load(folder / "samples.npz") as held:
         test, calibration = held["test"], held["calibration"]
-    chosen = test[np.random.default_rng(0).permutation(len(test))[:WINDOWS]]
+    chosen = test[np.random.default_rng(0).permutation(len(test))[: task.windows]]
     (bundle,) = folder.glob("*.limpet")
     with tempfile.TemporaryDirectory() as cache:
         spec = _spec(bundle, chosen, task.rate, Path(cache))
@@ -275,7 +282,7 @@ def _figures(row: dict[str, Any]) -> dict[str, Any]:
 
 def _section(rows: list[dict[str, Any]], worst: float, within: float) -> str:
     lines = [
-        _HEAD.format(windows=WINDOWS),
+        _HEAD.format(windows=WINDOWS, few=FEW),
         "| model | parts | method | sinks | at random | change | invokes | ms | same again | difference to shap |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |",
     ]
@@ -290,10 +297,10 @@ def _section(rows: list[dict[str, Any]], worst: float, within: float) -> str:
 
 _HEAD = """## Explanations
 
-{windows} windows of the test part of each model are explained, int8, in Limpet's pipeline. *Sinks* is by how much
-the score sinks if 10, 20, 30 and 50 % of the parts are hidden, on average: those that the explanation names. *At
-random*: as many parts at random. *Change*: share of the windows for which a small change with another answer was
-found.
+{windows} windows of the test part of each model are explained, {few} of `keywords`, int8, in Limpet's pipeline.
+*Sinks* is by how much the score sinks if 10, 20, 30 and 50 % of the parts are hidden, on average: those that the
+explanation names. *At random*: as many parts at random. *Change*: share of the windows for which a small change
+with another answer was found.
 """
 _END = """
 Exact Shapley values are those of `shap.explainers.Exact`. The largest difference is {worst:.1e}; {allowed:g} is
@@ -301,7 +308,79 @@ allowed. For windows of one row, shap hides the channels itself, with the typica
 it gets the windows with the parts that Limpet hides. Values that are sampled with fewer invokes are within two
 standard errors of the exact ones in {within:.0%} of all cases. The errors come from at most 12 pairs of orders, so
 95 % is not to be expected exactly. The score of `sensor` is a quantity, not a probability.
+
 """
+
+# --- effects, in simulated experiments
+
+
+def _drift(random: np.random.Generator) -> Arms:
+    """Draw windows on a device whose measure wanders slowly."""
+    count = 4000
+    new = np.array([in_share(sample, 0.5) for sample in range(count)])
+    values = np.cumsum(random.normal(scale=0.05, size=count)) + random.normal(size=count) + 0.3 * new
+    return _in_blocks(values, new)
+
+
+def _rare(random: np.random.Generator) -> Arms:
+    """Draw windows with an outcome in 4 of 1000, and 8 of 1000 of the new model."""
+    new = random.random(4000) < 0.5
+    return _in_blocks((random.random(4000) < np.where(new, 0.008, 0.004)).astype(float), new)
+
+
+def _clustered(random: np.random.Generator) -> Arms:
+    """Draw windows with an outcome whose share is another one in each block."""
+    new = random.random(4000) < 0.5
+    share = random.uniform(0.1, 0.8, 40)[np.arange(4000) * 40 // 4000]
+    return _in_blocks((random.random(4000) < share + 0.05 * new).astype(float), new)
+
+
+def _in_blocks(values: Array, new: Array) -> Arms:
+    return Arms("windows", values, new, np.arange(len(values)) * 40 // len(values), np.full(40, np.nan), 1)
+
+
+def _devices(random: np.random.Generator, count: int, *, before: bool) -> Arms:
+    """Draw devices that differ four times as much as their windows."""
+    level, new = random.normal(scale=2, size=count), random.permutation(count) < count // 2
+    values = level[:, None] + random.normal(scale=0.5, size=(count, 20)) + 0.5 * new[:, None]
+    earlier = level + random.normal(scale=0.5 / np.sqrt(20), size=count)
+    cluster = np.repeat(np.arange(count), 20)
+    known = earlier if before else np.full(count, np.nan)
+    return Arms("devices", values.ravel(), new[cluster], cluster, known, count)
+
+
+EXPERIMENTS: dict[str, tuple[Callable[[np.random.Generator], Arms], float]] = {
+    "windows, slow drift": (_drift, 0.3),
+    "windows, rare outcome": (_rare, 0.004),
+    "windows, outcome in clusters": (_clustered, 0.05),
+    "40 devices": (lambda random: _devices(random, 40, before=False), 0.5),
+    "40 devices, adjusted": (lambda random: _devices(random, 40, before=True), 0.5),
+    "10 devices, adjusted": (lambda random: _devices(random, 10, before=True), 0.5),
+}
+
+
+def _covered(draw: Callable[[np.random.Generator], Arms], true: float) -> float:
+    """Return in which share of simulated experiments the interval has the true effect."""
+    found = [posterior.effect(draw(np.random.default_rng(seed))) for seed in range(EXPERIMENTS_EACH)]
+    return float(np.mean([one.low < true < one.high for one in found]))
+
+
+def _effects(covered: dict[str, float]) -> str:
+    rows = [f"| {name} | {share:.1%} |" for name, share in covered.items()]
+    return "\n".join(
+        [
+            "## Effects of a new model",
+            "",
+            f"{EXPERIMENTS_EACH} experiments of each kind were simulated with a known effect. The interval of",
+            "95 % of `limpet-convert effect` has the true effect in this share of them:",
+            "",
+            "| experiment | covered |",
+            "| --- | ---: |",
+            *rows,
+            "",
+        ]
+    )
+
 
 if __name__ == "__main__":
     made, text = measure()
