@@ -82,6 +82,10 @@ def labelled(label: Any, **more: Any) -> bytes:
     return msgspec.json.encode({"pipeline": BYSTANDER, "label": label, **more})
 
 
+def explain(**options: Any) -> bytes:
+    return msgspec.json.encode({"pipeline": BYSTANDER, **options})
+
+
 PAYLOADS: dict[str, tuple[str, bytes]] = {
     "a payload with a key that is not UTF-8": ("ping", b'{"\xff":1}'),
     "a payload with a text that is not UTF-8": ("capture", b'{"pipeline":"\xc3\x28"}'),
@@ -124,6 +128,13 @@ PAYLOADS: dict[str, tuple[str, bytes]] = {
     "minus one example of a label": ("enrol", labelled("x", windows=-1)),
     "a label that is a map, to be forgotten": ("forget", labelled({"a": 1})),
     "a label that is not enrolled, to be forgotten": ("forget", labelled("../../mqtt-password")),
+    "an explanation of 2^62 invokes": ("explain", explain(invokes=1 << 62)),
+    "an explanation of minus one invoke": ("explain", explain(invokes=-1)),
+    "an explanation by a path": ("explain", explain(by="../../mqtt-password")),
+    "an explanation of a label of 70,000 letters": ("explain", explain(label="x" * 70_000)),
+    "an explanation of a label that moves the cursor": ("explain", explain(label="\x1b[2J")),
+    "an explanation of pixels of what is no picture": ("explain", explain(by="pixels")),
+    "the longest explanation": ("explain", explain(by="cells", method="rise", invokes=10_000)),
     "feedback for a result of another device": ("feedback", b'{"id":"other/a/b/1","truth":"x"}'),
     "feedback for an id of 70,000 letters": ("feedback", b'{"id":"' + b"x" * 70_000 + b'","truth":"x"}'),
     "feedback for a number of 200 digits": ("feedback", b'{"id":"d/a/b/' + b"9" * 200 + b'","truth":1e308}'),
