@@ -15,7 +15,7 @@ from limpet.contracts.drift import MonitorFigures, Moved
 from limpet.contracts.monitor import Alarm, Observed
 from limpet.contracts.reference import FeatureReference, Reference
 from limpet.inference.gathering import BLOCK
-from limpet.inference.monitoring import Monitoring, edges_of
+from limpet.inference.monitoring import Monitoring, edges_of, misfit
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.plan import MonitorPlan
 from limpet.inference.resolving import Configured
@@ -152,6 +152,19 @@ def test_a_reference_of_other_windows_is_a_problem_and_the_pipeline_runs(
     assert "its reference has 'temperature.mean', which the windows here do not have" in monitoring.problem
     assert monitoring.figures().problem == monitoring.problem
     assert len(monitoring.notices()) == 1
+
+
+def test_a_misfit_is_known_before_anything_is_opened(tmp_path: Path) -> None:
+    plan = plan_model(SHUTTLE, None, ["cpu"], tmp_path)
+    assert misfit(plan) == ""
+    found = []
+    for names in (NAMES, ["temperature.mean"]):
+        path = tmp_path / f"{len(names)}.json"
+        path.write_bytes(msgspec.json.encode(reference({}, names)))
+        bundle = msgspec.structs.replace(plan.bundle, reference=path)
+        found.append(misfit(msgspec.structs.replace(plan, bundle=bundle, monitors=MonitorPlan(0.05))))
+    assert found[0] == ""
+    assert found[1].startswith("monitors do not run: its reference has 'temperature.mean'")
 
 
 def test_a_monitor_that_this_version_does_not_have_is_named(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from limpet.deployment.local import first_that_works, look_up
 from limpet.device.machine import Machine
 from limpet.doctor import local_api
 from limpet.errors import ConfigError, ConfigFileError, DeployError, LimpetError, ModelError
-from limpet.inference import needs, planning, trial, unpacking
+from limpet.inference import monitoring, needs, planning, trial, unpacking
 from limpet.inference.delegates import resolve_delegates
 from limpet.inference.savings_plan import with_savings
 from limpet.models import bundle as bundles
@@ -228,6 +228,7 @@ def _rung(
     """
     made, one = first_that_works(config, name, lambda cell: _tried(cell, name, spec), models, level)
     warnings = [*made.warnings, *(f"skipped {why}" for why in one.skipped)]
+    warnings += filter(None, [monitoring.misfit(made)])
     described = _describe(made, config.pipelines[name].source, level)
     return described, [f"{name}: warning: {warning}" for warning in warnings]
 

@@ -29,6 +29,7 @@ from limpet.contracts.monitor import Observed
 from limpet.errors import LimpetError
 from limpet.inference.gathering import Embeddings, Gathering
 from limpet.inference.resolving import Resolver
+from limpet.inference.window_features import features_of
 from limpet.models import reference as references
 from limpet.wire.border import cleaned
 from limpet.wording import bug
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
     from limpet.contracts.reference import FeatureReference, Reference
     from limpet.inference.gathering import Gathered
     from limpet.inference.pipeline import Pipeline
-    from limpet.inference.plan import MonitorPlan
+    from limpet.inference.plan import MonitorPlan, PipelinePlan
     from limpet.inference.resolving import Configured
+    from limpet.inference.window_features import WindowFeatures
     from limpet.wire.records import Result
 
 LONGEST_WAIT = 10_000_000_000
@@ -90,7 +92,7 @@ class Monitoring:
     def _prepare(self, reference: Reference) -> None:
         labels = reference.classes.labels if reference.classes else []
         self._gathering = Gathering(self._pipeline, labels)
-        self._columns = _columns(reference.features, self._gathering)
+        self._columns = _columns(reference.features, self._gathering.features)
         self._embeddings: Embeddings | None = None
         if (embedding := reference.embedding) is not None:
             self._embeddings = Embeddings(
@@ -356,12 +358,25 @@ def _configured(
             yield found
 
 
-def _columns(features: Sequence[FeatureReference], gathering: Gathering) -> list[int] | None:
+def misfit(plan: PipelinePlan) -> str:
+    """Return why the monitors of a pipeline cannot run, empty if they can or there are none. Nothing is opened."""
+    path, windows = plan.bundle.reference, plan.transforms.windows
+    if plan.monitors is None or path is None:
+        return ""
+    try:
+        reference = references.read(path, plan.bundle.manifest.name)
+        _columns(reference.features, features_of(windows, (), plan.inputs[0].shape if plan.inputs else ()))
+    except (LimpetError, ValueError) as error:
+        return f"monitors do not run: {error}"
+    return ""
+
+
+def _columns(features: Sequence[FeatureReference], computed: WindowFeatures) -> list[int] | None:
     """Return where the reference's features are among those of the pipeline; ``None`` if they are the same.
 
     ``ValueError`` if some are missing: then the samples are others than those of the reference.
     """
-    names = [one.name for one in gathering.features.features]
+    names = [one.name for one in computed.features]
     wanted = [one.name for one in features]
     if missing := [name for name in wanted if name not in names]:
         raise ValueError(
