@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 KEYWORDS = ROOT / "build" / "truth" / "models" / "keywords"
 FACES = ROOT / "agent" / "limpet" / "demo_data" / "face-detection-1.limpet"
-ROUNDS = 7
-KEYWORD_SECONDS = 400
+ROUNDS = 5
+KEYWORD_SECONDS = 140
 ALL = MonitorPlan(1.0)
 """The whole of the pipeline's time: so no window is skipped, and all of the cost shows."""
 
@@ -59,7 +59,8 @@ class Cost(NamedTuple):
     """``share``: of the pipeline's time, as the monitors measure it. ``difference``: of rounds with and without.
 
     ``window_us`` and ``monitors_us``: of a window, without monitors and of the monitors alone. ``kept_bytes``: of
-    memory after all windows.
+    memory after all windows. ``usual`` and ``skipped``: share of time within the usual limit, and of windows that
+    are skipped for it.
     """
 
     share: float
@@ -68,6 +69,8 @@ class Cost(NamedTuple):
     monitors_us: float
     kept_bytes: int
     monitors: int
+    usual: float
+    skipped: float
 
 
 def measure() -> tuple[dict[str, Any], str]:
@@ -75,7 +78,7 @@ def measure() -> tuple[dict[str, Any], str]:
     with tempfile.TemporaryDirectory() as scratch:
         costs = {name: cost(make(Path(scratch))) for name, make in CASES.items()}
     figures = {
-        "monitor_cost": {name: round(one.share, 5) for name, one in costs.items()},
+        "monitor_cost": {name: round(one.usual, 5) for name, one in costs.items()},
         "monitor_bytes": {name: one.kept_bytes for name, one in costs.items()},
     }
     return figures, section(costs)
@@ -189,6 +192,8 @@ def cost(case: Case) -> Cost:
         with_monitors.append(took)
         shares.append(figures.spent_us / figures.busy_us)
         spent.append(figures.spent_us / (figures.windows + figures.skipped))
+    _, usual = _round(case, watched=True, plan=MonitorPlan(None))
+    assert usual is not None
     best = min(without)
     return Cost(
         share=min(shares),
@@ -197,13 +202,15 @@ def cost(case: Case) -> Cost:
         monitors_us=min(spent),
         kept_bytes=kept_bytes(case),
         monitors=len(plugins.names("monitors")),
+        usual=usual.spent_us / usual.busy_us,
+        skipped=usual.skipped / (usual.windows + usual.skipped),
     )
 
 
-def _round(case: Case, *, watched: bool) -> tuple[float, MonitorFigures | None]:
+def _round(case: Case, *, watched: bool, plan: MonitorPlan = ALL) -> tuple[float, MonitorFigures | None]:
     """Return how many µs a window took, and what the monitors report."""
     with Pipeline(case.plan) as pipeline:
-        monitoring = Monitoring(pipeline, ALL, case.reference) if watched else None
+        monitoring = Monitoring(pipeline, plan, case.reference) if watched else None
         began, windows = time.perf_counter(), 0
         for block in case.blocks:
             windows += sum(1 for _ in pipeline.feed(block))
@@ -248,7 +255,7 @@ def section(costs: dict[str, Cost]) -> str:
     }
     rows = [
         f"| {names[name]} | {one.window_us:.0f} µs | {one.monitors_us:.1f} µs | {one.share:.2%} | "
-        f"{one.difference:+.2%} | {one.kept_bytes / 1000:.0f} kB |"
+        f"{one.difference:+.2%} | {one.usual:.2%} | {one.skipped:.0%} | {one.kept_bytes / 1000:.0f} kB |"
         for name, one in costs.items()
     ]
     return "\n".join([HEAD, *rows, FOOT])
@@ -256,12 +263,12 @@ def section(costs: dict[str, Cost]) -> str:
 
 HEAD = """## What monitors cost
 
-All monitors look at all windows here, so nothing is skipped. On a device they may take 5 % of the pipeline's time
-by default, and skip windows beyond that.
+*Share* is that of monitors that look at all windows. On a device they may take 5 % of the pipeline's time by
+default, and 1 % for pictures. *Within the limit* is what they take then; *skipped* are windows left out for it.
 
-| model | a window | its monitors | share | measured by turns | memory |
-| --- | --- | --- | --- | --- | --- |"""
+| model | a window | its monitors | share | measured by turns | within the limit | skipped | memory |
+| --- | --- | --- | --- | --- | --- | --- | --- |"""
 FOOT = f"""
-*Share* is what the monitors measure of themselves, as in health. *Measured by turns*: how much longer the fastest
+Shares are what the monitors measure of themselves, as in health. *Measured by turns*: how much longer the fastest
 of {ROUNDS} rounds took with monitors than without. *Memory*: of the monitors and their host, after all windows.
 """

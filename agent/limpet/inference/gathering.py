@@ -88,7 +88,9 @@ class Gathering:
         self._classes = np.zeros(self.block, np.int32)
         self._outputs = np.zeros((self.block, self.embeds), np.float32)
         self._times = np.zeros(self.block, np.int64)
-        self._room = 1 if -1 in picked else max(1, min(self.block, PICKED_BYTES // (4 * prod(picked))))
+        self._room = (
+            1 if -1 in picked else max(1, min(self.block, _picked_bytes(self.features) // (4 * prod(picked))))
+        )
         self._waiting = None if -1 in picked else np.zeros((self._room, *picked), np.float32)
         self._reads_samples = self.features.reads == "samples"
         self._done = self._count = 0
@@ -207,6 +209,11 @@ _SCORES: dict[type, Callable[[Any], float | None]] = {
     Keypoints: lambda output: _first_score(output.poses),
 }
 _LABELLED = frozenset({Classification, Cluster, Embedding})
+
+
+def _picked_bytes(features: WindowFeatures) -> int:
+    """Return the bytes of windows that may wait. Pictures have few features, and so leave more room."""
+    return PICKED_BYTES if features.reads == "samples" else 2 * PICKED_BYTES
 
 
 def _embedded_numbers(pipeline: Pipeline) -> int:

@@ -51,6 +51,8 @@ LONGEST_WAIT = 10_000_000_000
 """Nanoseconds after which a block is handed on that is not full, if there is time for it."""
 SKETCH_PAUSE = 10_000_000_000
 """Nanoseconds between two reports of sketches."""
+SHARE, PICTURE_SHARE = 0.05, 0.01
+"""Share of the pipeline's time that monitors may take, and where windows are pictures, if nothing else is set."""
 EDGES = 11
 """Quantiles of the reference that are the limits of a sketch's bins."""
 MOST_CREDIT = 100_000_000
@@ -70,7 +72,8 @@ class Monitoring:
     def __init__(self, pipeline: Pipeline, plan: MonitorPlan, path: Path) -> None:
         """Read the reference from ``path``, and open the monitors that it has thresholds for."""
         self._pipeline = pipeline
-        self._share = plan.share
+        self._plan = plan
+        self._share = plan.share or SHARE
         self._monitors: dict[str, Monitor] = {}
         self._states: dict[str, MonitorState] = {}
         self._alarms: dict[str, Alarm] = {}
@@ -92,6 +95,8 @@ class Monitoring:
     def _prepare(self, reference: Reference) -> None:
         labels = reference.classes.labels if reference.classes else []
         self._gathering = Gathering(self._pipeline, labels)
+        if self._plan.share is None and self._gathering.features.reads == "inputs":
+            self._share = PICTURE_SHARE
         self._columns = _columns(reference.features, self._gathering.features)
         self._embeddings: Embeddings | None = None
         if (embedding := reference.embedding) is not None:

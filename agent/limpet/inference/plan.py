@@ -62,10 +62,10 @@ class SavingsPlan(msgspec.Struct, frozen=True, kw_only=True):
 class MonitorPlan(msgspec.Struct, frozen=True):
     """Monitors of a pipeline. ``chosen``: those that have options; the reference says which others there are.
 
-    ``share``: of the pipeline's time. ``off``: kinds that do not run.
+    ``share``: of the pipeline's time, ``None`` for the usual one. ``off``: kinds that do not run.
     """
 
-    share: float
+    share: float | None
     off: tuple[str, ...] = ()
     chosen: tuple[Configured, ...] = ()
 
