@@ -139,6 +139,16 @@ PAYLOADS: dict[str, tuple[str, bytes]] = {
     "feedback for an id of 70,000 letters": ("feedback", b'{"id":"' + b"x" * 70_000 + b'","truth":"x"}'),
     "feedback for a number of 200 digits": ("feedback", b'{"id":"d/a/b/' + b"9" * 200 + b'","truth":1e308}'),
     "a truth that is a tree": ("feedback", b'{"id":"d/a/b/1","truth":' + b"[" * 5000 + b"]" * 5000 + b"}"),
+    "feedback for a group whose name is a path": (
+        "feedback", b'{"id":"d/a/b/1","truth":"x","groups":{"../..":"x"}}'
+    ),
+    "feedback for 1,000 groups": (
+        "feedback",
+        b'{"id":"d/a/b/1","truth":"x","groups":{' + b",".join(b'"g%d":"x"' % n for n in range(1000)) + b"}}",
+    ),
+    "an adaptation that was never made, to be undone": ("undo", b'{"pipeline":"bystander","number":7}'),
+    "adaptation 2^62, to be undone": ("undo", b'{"pipeline":"bystander","number":4611686018427387904}'),
+    "an adaptation of the pipeline ../a": ("undo", b'{"pipeline":"../a"}'),
     "the command of an empty name": ("", b"{}"),
     "the command ../status": ("..%2fstatus", b"{}"),
     "a command whose name has 10,000 letters": ("x" * 10_000, b"{}"),

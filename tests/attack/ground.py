@@ -28,7 +28,7 @@ id = "{device}"
 state = "state"
 health_interval = 0.5
 commands = ["ping", "health", "restart", "log_level", "threshold", "capture", "infer", "snapshot", "enrol",
-  "forget", "feedback", "explain"]
+  "forget", "feedback", "explain", "undo"]
 
 [mqtt]
 url = "{url}"

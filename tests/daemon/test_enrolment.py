@@ -21,7 +21,7 @@ CONFIGURATION = """
 id = "gate"
 state = "state"
 health_interval = 600
-commands = ["enrol", "forget"]
+commands = ["enrol", "forget", "undo"]
 
 [mqtt]
 url = "{url}"
@@ -84,4 +84,15 @@ def test_a_label_is_enrolled_by_command_and_known_after_a_kill(tmp_path: Path, b
         assert answer["result"] == {"labels": {}}
         consumer.wait_results("faces", 2)
         assert newest(consumer) is None
+        answer = operator.call("undo", pipeline="faces")
+        assert answer["result"] == {"numbers": [2], "labels": 1}
+        consumer.wait_results("faces", 2)
+        assert newest(consumer) == "Anna"
+        assert operator.call("undo", pipeline="faces", number=1)["result"] == {"numbers": [1], "labels": 1}
+        assert operator.call("undo", pipeline="faces")["error"] == "no adaptation is in force"
+    adapted = [event["reason"] for event in consumer.events("faces", "adapted")]
+    assert adapted == [
+        "adaptation 1 (prototype): The label 'Anna' was enrolled by command",
+        "adaptation 2 (prototype): The label 'Anna' was forgotten by command",
+    ]
     consumer.close()

@@ -15,6 +15,7 @@ from fuzz.registry import Prepared, parser
 from limpet.audit import file as journal_file
 from limpet.audit.entry import What, Who
 from limpet.audit.journal import Journal
+from limpet.contracts.adaptation import AdaptOptions, PriorLimits, ThresholdLimits
 from limpet.delivery.outbox import Entry
 from limpet.delivery.outbox.log_records import Item
 from limpet.delivery.outbox.queue import Outbox
@@ -22,9 +23,16 @@ from limpet.delivery.outbox.rules import OutboxRules
 from limpet.delivery.outbox.write_ahead_log import WriteAheadLog
 from limpet.device import boot
 from limpet.device.kept_file import DIGEST, checksum
+from limpet.learning import state
+from limpet.learning.accuracy import Accuracy, Judged, health
+from limpet.learning.accuracy import take as take_answer
+from limpet.learning.adaptations import NONE, Adaptation, add, correction
+from limpet.learning.advice import RetrainingOptions, reasons
+from limpet.learning.changes import Levels
+from limpet.learning.state import AllLearned, Followed, Learned
 from limpet.runtimes._learned_windows import LearnedWindows
 from limpet.runtimes._mahalanobis import fit
-from limpet.supervision import roster
+from limpet.supervision import learning, roster
 from support import reports
 
 if TYPE_CHECKING:
@@ -157,6 +165,34 @@ def _learned(folder: Path) -> Prepared:
         fit(windows.rows) if len(windows.rows) > 1 else None
 
     return Prepared([data], take)
+
+
+@parser("learning.json")
+def _learning(folder: Path) -> Prepared:
+    """Accuracy and adaptations: what is read becomes health, corrections, and the same file again."""
+    judged = Judged("press/motion/b1/1", True, "walk", "walk", 0.9, ("site=north",))
+    made = Adaptation(
+        number=1, kind="threshold", time=1e9, model="shake", version=3, reason="why", threshold=0.5, undone=1e9
+    )
+    known = Learned(
+        accuracy=(take_answer(Accuracy(model="shake", version=3), judged),),
+        advised=("shake 3", "drift"),
+        adaptations=add(add(NONE, made), msgspec.structs.replace(made, kind="priors", weights={"walk": 2.0})),
+        followed=Followed(base=Levels(9, (1.0,), (0.5,))),
+    )
+    allowed = AdaptOptions(threshold=ThresholdLimits(least=0.1, most=0.9), priors=PriorLimits())
+
+    def take(data: bytes) -> None:
+        (folder / state.NAME).write_bytes(data)
+        for one in learning.read(folder, lambda _: None).pipelines.values():
+            for found in one.accuracy:
+                again = take_answer(found, judged)
+                msgspec.json.encode([health(again, None), reasons(again, None, {}, RetrainingOptions())])
+            correction(one.adaptations, "shake", 3, allowed)
+            whole = AllLearned(pipelines={"motion": one})
+            msgspec.json.decode(msgspec.json.encode(whole), type=AllLearned)
+
+    return Prepared([msgspec.json.encode(AllLearned(pipelines={"motion": known})), b"{}"], take)
 
 
 @parser("pipelines.json")

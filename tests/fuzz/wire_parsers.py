@@ -24,6 +24,8 @@ from limpet.delivery.mqtt.connection import Connection, Incoming
 from limpet.delivery.mqtt.incoming_commands import IncomingCommands
 from limpet.errors import TransportError
 from limpet.inference import infer_request, tensor_stream
+from limpet.learning.changes import Levels
+from limpet.learning.expected import Expected as LearningExpected
 from limpet.supervision.commands import Commands, Received
 from limpet.supervision.health import HealthReader, now
 from limpet.supervision.ledger import Ledger
@@ -111,6 +113,8 @@ def _records(_: Path) -> Prepared:
             {"p": Figures(1, 2, {"invoke": {5: 6}})}, {"gap": 3}, Inputs(99.5, [2], ["x", "y"], [[1.0, 2.0]])
         ),
         Heartbeat({"p": Figures(monitors=_watched())}, {}),
+        Heartbeat({"p": Figures(levels=Levels(9, (1.0, 2.0), (0.5, 0.5)))}, {}),
+        LearningExpected("p", "m", 1, 0.9, {"site=north": 0.5}, {"cat": 0.5}, 0.5),
         Transition("p", "running", "", "m", 1, "gpu", 0.5, placement=Placed(0.5, None)),
         Notice("p", "gap", "a gap"),
         EventDetected(
