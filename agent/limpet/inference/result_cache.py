@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from _blake2 import blake2b  # by way of hashlib it would bring OpenSSL, 3 MB
 from collections import OrderedDict
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
