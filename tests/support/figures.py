@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from limpet.contracts.accuracy import AccuracyHealth, RightShare
+from limpet.contracts.adaptation import AdaptationsHealth
 from limpet.contracts.captures import CaptureHealth
 from limpet.contracts.drift import MonitorHealth, MonitorsHealth
 from limpet.contracts.messages import (
@@ -15,10 +17,12 @@ from limpet.contracts.messages import (
     SnapshotFigures,
 )
 from limpet.contracts.savings import Saving
+from limpet.contracts.uncertainty import UncertaintyHealth
 from limpet.contracts.updates import UpdateReport
 from limpet.gateway.open_inference.statistics import ModelStatistics, Times
 from limpet.wire.gateway_records import CpuTime, Figures
 
+SHARE = RightShare(answers=40, right=36, low=0.78, high=0.97)
 NOW = datetime(2026, 11, 28, 12, tzinfo=timezone.utc)
 
 
@@ -41,6 +45,9 @@ def pipeline_health(name: str = "motion", **values: object) -> PipelineHealth:
         "clipped": 0.25,
         "dropped": {"queue": 7},
         "snapshots": SnapshotFigures(taken=3),
+        "uncertainty": UncertaintyHealth(windows=1200, abstained=60, set_sizes={"1": 900, "2": 240}),
+        "accuracy": AccuracyHealth(all=SHARE, recent=SHARE, slices={"shift=night": SHARE}),
+        "adaptations": AdaptationsHealth(in_force={"threshold": 2}, last=2),
         "monitors": MonitorsHealth(windows=9, cost=0.01, monitors={"univariate": MonitorHealth(level=0.5)}),
         "captures": CaptureHealth(count=2, bytes=900, most_bytes=1000, kept={"audit": 2}, lost={"hour": 1}),
         "savings": {"gate": Saving(windows=36_000, spared=33_120, saved_s=298.1, cost_s=2.2)},

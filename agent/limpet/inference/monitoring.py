@@ -113,6 +113,8 @@ class Monitoring:
         self._sketches = Sketches(reference, len(labels))
         self._windows = self._skipped = self._spent = 0
         self._credit = 0.0
+        self._reserve = 0
+        """What the last block took in ns. The next one begins when there is as much time for it."""
         self._marked = self._reported = self._pipeline.graph.busy_ns
         self._frames = self._pipeline.plan.spec.frames
         self._first_ns = self._last_ns = 0
@@ -154,7 +156,8 @@ class Monitoring:
     def see(self, window: Window, result: Result[Any]) -> None:
         """Take a window and its result. It raises nothing."""
         began = perf_counter_ns()
-        if self._credit < 0 and not self._rested():
+        least = 0 if len(self._gathering) else self._reserve
+        if self._credit < least and not self._rested():
             self._skipped += 1
             self._gap = True
             return
@@ -196,7 +199,7 @@ class Monitoring:
         busy = self._pipeline.graph.busy_ns
         self._credit = min(self._credit + self._share * (busy - self._marked), MOST_CREDIT)
         self._marked = busy
-        return self._credit >= 0
+        return self._credit >= (0 if len(self._gathering) else self._reserve)
 
     def _spend(self, ns: int) -> None:
         self._spent += ns
@@ -219,7 +222,9 @@ class Monitoring:
             except Exception as error:  # noqa: BLE001 - a plugin: it fails alone
                 self._leave_out(kind, bug(error))
         self._gap = False
-        self._spend(perf_counter_ns() - began)
+        spent = perf_counter_ns() - began
+        self._reserve = min(spent, MOST_CREDIT // 2)
+        self._spend(spent)
         self._rested()
 
     def _observed(self, taken: Gathered) -> Observed:
