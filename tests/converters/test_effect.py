@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from limpet.worker.shadow_turns import in_share
 from limpet_convert import cli
@@ -18,7 +22,6 @@ from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 OLD, NEW = "motion@7", "motion@8"
 BEGIN = 1_790_000_000.0
@@ -255,6 +258,37 @@ def test_values_and_labels_of_other_outputs_are_measured(tmp_path: Path) -> None
     assert measured["label:cup"] == [0, 1, 0, None]
     assert measured["label:yes"] == [0, 0, 1, None]
     assert measured["value:state"] == [None, None, None, 3]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = ["id", "device", "sample", "time", "output", "version", "type", "latency_us"]
+FIELDS = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=3)
+OUTPUTS = st.dictionaries(
+    st.sampled_from(["top", "label", "score", "values", "in_range", "detections", "labels", "abstained"]), VALUES
+)
+
+
+@given(st.lists(st.binary(max_size=40) | FIELDS | OUTPUTS, max_size=4), st.sampled_from(["right", "label:x"]))
+@settings(max_examples=40)
+def test_whatever_is_in_a_file_is_read_or_counted(content: list[Any], measure: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path, said = Path(folder) / "r.jsonl", Path(folder) / "said.jsonl"
+        said.write_text('{"id": "a/press/b/0", "truth": "x"}')
+        lines = [one if isinstance(one, bytes) else _line(one) for one in content]
+        path.write_bytes(b"\n".join(lines))
+        read = results.read([path], "", measure, [said])
+        assert all(one.value is None or isinstance(one.value, float) for one in read.windows)
+        assert read.windows or read.left_out or not b"".join(lines).strip(b" \n[]")
+
+
+def _line(changes: dict[str, Any]) -> bytes:
+    known = changes.keys() & set(NAMES)
+    made = message(0, "x") | (changes if known else {"output": changes})
+    return json.dumps(made).encode()
 
 
 @pytest.mark.parametrize(
