@@ -45,6 +45,7 @@ source = "{name}"
 model = "evil.tflite"
 deadline = 2.0
 decoder = {{ kind = "regress" }}
+adapt = {{ offsets = {{ windows = 10 }} }}
 """
 PATIENCE = 12.0
 _numbers = count(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from limpet.inference.planning import plan_pipeline
 from limpet.learning.changes import Levels
 from limpet.learning.expected import Expected
 from limpet.models import reference as references
+from limpet.wire.records import Figures
 from limpet.worker.expectation import expectation
 from limpet.worker.levels import ChannelLevels
 from support import bundles, models
@@ -165,6 +167,12 @@ def test_channel_means_are_those_of_the_samples_and_bad_windows_do_not_count(tmp
 def test_levels_of_any_numbers_can_be_read_again() -> None:
     both = Levels(1, (1e30,), (0.0,)).plus(Levels(1, (-1e30,), (1e30,)))
     assert all(abs(number) <= 1e30 for number in (*both.means, *both.variances))
+
+
+def test_levels_with_fewer_variances_than_means_are_refused_where_they_are_read() -> None:
+    figures = {"levels": [5, [1.0, 2.0], [1.0]]}
+    with pytest.raises(msgspec.ValidationError, match="2 means and 1 variances"):
+        msgspec.msgpack.decode(msgspec.msgpack.encode(figures), type=Figures)
 
 
 def test_the_supervisor_gets_to_know_what_the_reference_says(tmp_path: Path) -> None:

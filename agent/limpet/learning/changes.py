@@ -163,6 +163,10 @@ class Levels(msgspec.Struct, array_like=True, frozen=True):
     means: _Reals = ()
     variances: _Reals = ()
 
+    def __post_init__(self) -> None:
+        if len(self.means) != len(self.variances):
+            raise ValueError(f"there are {len(self.means)} means and {len(self.variances)} variances")
+
     def plus(self, other: Levels) -> Levels:
         """Return the levels of both. If the number of channels differs, those of ``other`` alone."""
         total = self.windows + other.windows
