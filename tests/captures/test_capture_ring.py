@@ -84,6 +84,7 @@ def test_what_is_no_whole_capture_is_deleted_and_named_when_the_ring_is_opened(t
     (there / "0000000005.capture").symlink_to("/etc/passwd")
     (there / "0000000006.truth").write_bytes(b"{}")
     os.mkfifo(there / "0000000007.capture")
+    (there / "\N{SUPERSCRIPT TWO}.truth").write_bytes(b"a digit that is no number")
     again = ring.Ring(tmp_path, "motion", ROOM)
     assert numbers(tmp_path) == [1]
     assert sorted(one.name for one in there.iterdir()) == ["0000000001.capture", "last"]

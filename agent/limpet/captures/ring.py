@@ -196,7 +196,7 @@ class Ring:
         self._held = {one.capture.number: one for one in entries(self._root, self._pipeline, self.damaged)}
         for path in list(self._folder.iterdir()):
             number = path.name.partition(".")[0]
-            known = number.isdigit() and int(number) in self._held
+            known = number.isascii() and number.isdigit() and int(number) in self._held
             if path.name != _LAST and not (known and path.suffix in {CAPTURE, TRUTH, SENT}):
                 state_files.remove(path)
 
