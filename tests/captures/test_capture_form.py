@@ -88,6 +88,13 @@ def test_only_the_private_key_opens_an_encrypted_capture_and_only_with_its_own_h
         mine.decrypt(replace(found, body=found.body[:20]), "it")
 
 
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_a_time_that_is_no_date_in_other_time_zones_is_refused(time: str) -> None:
+    header = form.header_of(capture()).replace(b"2026-11-29T00:00:00Z", time.encode())
+    with pytest.raises(UnreadableError, match="is of the year"):
+        form.unpack(form.pack(header, b""), "it")
+
+
 def test_a_file_without_a_key_is_refused_by_name() -> None:
     with pytest.raises(UnreadableError, match="public key"):
         sealing.PublicKey("AAAA")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import struct
+from datetime import MAXYEAR
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -142,5 +143,8 @@ def _sizes(start: bytes, size: int, where: str) -> tuple[int, int]:
 def _decode(data: bytes, where: str) -> Capture:
     with reading(where):
         capture = msgspec.json.decode(data, type=Capture)
+        # In another time zone, the first and the last day of all would be no dates.
+        if not 1 < capture.time.year < MAXYEAR:
+            raise UnreadableError(f"{where}: is of the year {capture.time.year}")
     check_window(capture.window, where)
     return capture
