@@ -221,6 +221,12 @@ def _conformal(
     except ValueError as error:
         notes.append(f"No sets or intervals were fitted: {error}.")
         return None, {}
+    if not any(_feasible(wanted.coverage, len(others)) for rows, others in folds(runs) if len(rows)):
+        notes.append(
+            f"No sets or intervals were fitted: {len(every)} windows are too few to measure what sets of "
+            f"{wanted.coverage:.0%} cover."
+        )
+        return None, {}
 
     def covered(quantile: float, rows: Array) -> float:
         return float((every[rows] <= quantile).mean())

@@ -116,6 +116,14 @@ def test_too_few_windows_are_named() -> None:
     ]
 
 
+def test_a_coverage_that_no_part_of_the_windows_can_measure_is_not_claimed() -> None:
+    found = fitted(10)
+    assert found.postprocess == []
+    assert found.notes[1] == (
+        "No sets or intervals were fitted: 10 windows are too few to measure what sets of 90% cover."
+    )
+
+
 def test_intervals_are_in_the_unit_of_the_decoder() -> None:
     random = np.random.default_rng(3)
     targets = random.normal(size=(2000, 2))

@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 HELP = "Compare what a fleet saw with a bundle's reference"
 GROUP = "look"
 EXAMPLES = (
-    (
-        "mosquitto_sub -h broker -t 'limpet/+/health/+' > health.jsonl",
-        "Collect health messages, for a day or more.",
-    ),
-    ("limpet-convert drift motion-7.limpet health.jsonl", "Add them up, and compare them."),
+    ("limpet-convert drift motion-7.limpet health.jsonl", "Add up collected health messages, and compare them."),
 )
 
 
