@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from limpet.captures import arrays, form, sealing
-from limpet.contracts.captures import WindowForm
+from limpet.contracts.captures import Contents, WindowForm
 from limpet.errors import UnreadableError
 from support.captured import VALUES, capture, packed
 
@@ -100,3 +100,10 @@ def test_a_file_without_a_key_is_refused_by_name() -> None:
         sealing.PublicKey("AAAA")
     with pytest.raises(UnreadableError, match=r"key\.pem"):
         sealing.PrivateKey(b"no key", "key.pem")
+
+
+@pytest.mark.parametrize("shape", [[1 << 24] * 8, [3, 0, 1 << 24], [5]])
+def test_a_shape_that_the_bytes_do_not_have_is_refused(shape: list[int]) -> None:
+    one = capture(number=1, window=WindowForm(encoding="raw", shape=shape, dtype="float32", parts=[12]))
+    with pytest.raises(UnreadableError):
+        arrays.samples(one, Contents(None, [bytes(12)]))

@@ -57,6 +57,14 @@ def test_a_capture_does_not_take_the_place_of_one_that_is_worth_more(tmp_path: P
     assert numbers(tmp_path) == [1, 3, 4]
 
 
+@pytest.mark.parametrize("noted", [b"9999999999", b"99999999999999999999", b"-3", b"x", b""])
+def test_a_file_with_a_number_that_no_capture_may_have_does_not_end_the_ring(tmp_path: Path, noted: bytes) -> None:
+    held = ring.Ring(tmp_path, "motion", ROOM)
+    keep(held)
+    (tmp_path / "motion" / "last").write_bytes(noted)
+    assert keep(held) == 2
+
+
 def test_an_uploaded_capture_goes_before_all_others(tmp_path: Path) -> None:
     held = ring.Ring(tmp_path, "motion", ROOM)
     for reason in ("command", "unsure", "unsure"):

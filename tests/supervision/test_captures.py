@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limpet.captures import form, ring
+from limpet.captures import form, ring, sealing
 from limpet.captures.writer import read_body
 from limpet.config import Config, build
 from limpet.contracts.captures import CaptureHealth, KeepHours, KeepOptions, WindowForm
@@ -151,6 +152,48 @@ def test_a_worker_cannot_exceed_the_limit_of_an_hour(desk: Desk) -> None:
     desk.captures.close()
     assert len(desk.found()) == 4
     assert desk.lost == {"hour": 2}
+
+
+def test_what_a_command_wants_is_kept_beyond_the_limit_and_no_more_than_that(desk: Desk) -> None:
+    desk.config = configured(per_hour=1)
+    desk.tend()
+    for sample in range(4):
+        desk.result(sample)
+        desk.hear(kept(sample, reasons=["command"]))
+    desk.captures.command("a", 2)
+    for sample in range(4, 8):
+        desk.result(sample)
+        desk.hear(kept(sample, reasons=["command"]))
+    desk.captures.close()
+    assert [one.sample for one in desk.found()] == [0, 1, 4, 5]
+    assert desk.lost == {"hour": 4}
+
+
+KEY = "mC0Jd5vYH6mAhJ7kVtQ2f3m9mQX1eXyEJb8cS2o5uHs="
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        ({"never": ["person"]}, {"answer": "person"}),
+        ({"never": ["person"]}, {"answer": ["dog", "person"]}),
+        ({"encrypt_for": KEY}, {}),
+        ({"encrypt_for": KEY}, {"key": "0123456789abcdef"}),
+        ({}, {"key": "0123456789abcdef"}),
+    ],
+)
+def test_consent_and_encryption_hold_whatever_a_worker_hands_over(
+    desk: Desk, keep: dict[str, Any], said: dict[str, Any]
+) -> None:
+    desk.config = configured(**keep)
+    desk.tend()
+    desk.result(1)
+    desk.hear(kept(1, **said))
+    right = {"key": sealing.key_id(base64.b64decode(KEY))} if "encrypt_for" in keep else {}
+    desk.hear(kept(1, answer="dog", **right))
+    desk.captures.close()
+    assert desk.lost == {"consent": 1}
+    assert [one.answer for one in desk.found()] == ["dog"]
 
 
 def test_windows_without_a_result_are_bounded(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""When windows of a pipeline may be kept at all. Pure functions."""
+"""Which windows of a pipeline may be kept at all. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from limpet.contracts.captures import KeepOptions
+    from limpet.contracts.captures import Answer, KeepOptions
+
+
+def refuses(options: KeepOptions, answer: Answer) -> bool:
+    """Whether a window with this answer must never be kept."""
+    labels = [answer] if isinstance(answer, str) else answer if isinstance(answer, list) else []
+    return not set(options.never).isdisjoint(labels)
 
 
 def may_keep(options: KeepOptions, local: datetime) -> bool:

@@ -33,6 +33,7 @@ _LARGEST_TRUTH = 1 << 15
 _NAME = re.compile(r"([0-9]{10})\.capture\Z")
 _MOST = 100_000
 """Captures of one pipeline."""
+_LARGEST_NUMBER = 10**10 - 1
 _LAST = "last"
 """The file with the number of the newest capture, so that no number comes twice."""
 
@@ -223,7 +224,9 @@ class Ring:
         """Return the number of the next capture. No other one ever has it. ``OSError``."""
         path = self._folder / _LAST
         with suppress(OSError, UnreadableError, ValueError):
-            self._last = max(self._last, int(read_file(path, 32)))
+            noted = int(read_file(path, 32))
+            if noted < _LARGEST_NUMBER:  # a file that says otherwise would end the ring
+                self._last = max(self._last, noted)
         self._last += 1
         state_files.replace(path, b"%d" % self._last, 0o600)
         return self._last

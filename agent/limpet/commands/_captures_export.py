@@ -110,6 +110,8 @@ def write(one: Entry, label: str | float | None, target: Path, key: PrivateKey |
     if capture.window.encoding == "jpeg":
         return _write_pictures(contents, label, target, stem)
     values = arrays.samples(capture, contents)
+    if not values.size:
+        raise UnreadableError(f"{capture.name} is an empty window")
     if values.ndim > 2:
         _create(_folder(target, label) / f"{stem}.npy", _npy(values))
         return _Exported(label, None)

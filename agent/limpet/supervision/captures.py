@@ -5,6 +5,7 @@ The writer's thread has the disk, see ``limpet.captures.writer``. This is the ma
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections import deque
 from datetime import datetime, timezone
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet.bucket import Bucket
-from limpet.captures import consent
+from limpet.captures import consent, sealing
 from limpet.captures.ring import folder
 from limpet.captures.writer import Found, NotStored, Store, Stored, Writer
 from limpet.contracts.captures import Capture, CaptureHealth
@@ -46,8 +47,6 @@ MOST_UNKNOWN = 16
 """Windows that wait for their results."""
 SLACK = 1.1
 """How many times the hourly limit a worker may hand over: its clock and this one differ."""
-COMMANDS_PER_SECOND = 1.0
-"""Windows of a pipeline that are kept by commands, on average."""
 
 
 class _Waiting(msgspec.Struct):
@@ -63,14 +62,20 @@ class _Limits:
     def __init__(self, options: KeepOptions) -> None:
         hourly = options.per_hour * SLACK + 1
         self._hour = Bucket(hourly / 3600, hourly)
-        self._commands = Bucket(COMMANDS_PER_SECOND, 2 * MOST_KEPT)
+        self._commanded = 0
+
+    def command(self, windows: int) -> None:
+        """Let so many windows be kept beyond the hourly limit: a command wants them."""
+        self._commanded = min(self._commanded + windows, 2 * MOST_KEPT)
 
     def take(self, record: Kept, now: float) -> bool:
         """Whether one more window may be kept. If so, it is counted."""
-        bucket = self._commands if "command" in record.reasons else self._hour
-        if bucket.level(now) < 1:
+        if "command" in record.reasons and self._commanded:
+            self._commanded -= 1
+            return True
+        if self._hour.level(now) < 1:
             return False
-        bucket.spend(1)
+        self._hour.spend(1)
         return True
 
 
@@ -111,6 +116,11 @@ class Captures:
         self._ids = {name: self._ids.get(name, deque(maxlen=MOST_IDS)) for name in options}
         self._writer.use({name: one.bytes for name, one in options.items()})
 
+    def command(self, pipeline: str, windows: int) -> None:
+        """Take note that the command ``keep`` goes to the worker of a pipeline."""
+        if pipeline in self._limits:
+            self._limits[pipeline].command(windows)
+
     @property
     def at_work(self) -> bool:
         """Whether any pipeline keeps windows."""
@@ -148,7 +158,7 @@ class Captures:
             raise
         if options is None:
             kept.file.close()
-        elif not consent.may_keep(options, datetime.fromtimestamp(record.wall_ns / 1e9).astimezone()):
+        elif not _may_keep(options, record):
             self._drop(kept, "consent")
         elif not self._limits[record.pipeline].take(record, monotonic()):
             self._drop(kept, "hour")
@@ -212,6 +222,18 @@ class Captures:
         while self._unknown:
             self._store(self._unknown.popleft().kept, "")
         self._writer.close()
+
+
+def _may_keep(options: KeepOptions, record: Kept) -> bool:
+    """Whether a window may be kept, whatever its worker decided: that may have other options, or lie."""
+    if consent.refuses(options, record.answer) or record.key != _key_id(options.encrypt_for):
+        return False
+    return consent.may_keep(options, datetime.fromtimestamp(record.wall_ns / 1e9).astimezone())
+
+
+def _key_id(key: str) -> str:
+    """Return the id of a public key, empty if there is none."""
+    return sealing.key_id(base64.b64decode(key)) if key else ""
 
 
 def capture_of(record: Kept, device: str, result: str) -> Capture:

@@ -44,7 +44,7 @@ from limpet.supervision.update_calls import Calls
 from limpet.supervision.updates import Surroundings, Updater
 from limpet.updates.comparison import Comparisons
 from limpet.wakeup import Wakeup
-from limpet.wire.records import ForgetLabel
+from limpet.wire.records import ForgetLabel, KeepWindows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -96,10 +96,17 @@ class Memory(NamedTuple):
 class _Workers:
     """The workers, as commands use them: ``restart`` also tries the models again that failed."""
 
-    def __init__(
-        self, fleet: Fleet, planner: Planner, updates: Updater, comparisons: Comparisons, learning: Learning
+    def __init__(  # noqa: PLR0913, PLR0917 - what commands need of the daemon
+        self,
+        fleet: Fleet,
+        planner: Planner,
+        updates: Updater,
+        comparisons: Comparisons,
+        learning: Learning,
+        captures: Captures,
     ) -> None:
         self._learning = learning
+        self._captures = captures
         self._fleet = fleet
         self._planner = planner
         self._updates = updates
@@ -136,6 +143,8 @@ class _Workers:
     def ask(self, pipeline: str, ask: Ask, fds: tuple[int, ...] = ()) -> None:
         """Have a pipeline's worker answer. ``KeyError`` if it has none."""
         self._fleet.ask(pipeline, ask, fds)
+        if isinstance(ask.what, KeepWindows):
+            self._captures.command(pipeline, ask.what.windows)
 
     def ask_all(self, ask: Ask) -> None:
         """Have every worker answer."""
@@ -179,6 +188,7 @@ class Supervisor:
             self._showing,
             self._learning,
         )
+        self._captures = Captures(origin, wanted.device.state, outputs.ledger, outputs.events, self._wakeup.wake)
         self._commands = self._make_commands(wanted, comparisons)
         self._api = self._make_api(directories.api(wanted.device.state))
         self._device = DeviceReports(
@@ -198,7 +208,6 @@ class Supervisor:
             self._learning,
             self._wakeup.wake,
         )
-        self._captures = Captures(origin, wanted.device.state, outputs.ledger, outputs.events, self._wakeup.wake)
         self._hearing = Hearing(
             outputs,
             self._planner,
@@ -245,7 +254,7 @@ class Supervisor:
         return Commands(
             self._outputs.origin,
             wanted.device.commands,
-            _Workers(self._fleet, self._planner, self._updates, comparisons, self._learning),
+            _Workers(self._fleet, self._planner, self._updates, comparisons, self._learning, self._captures),
             self._publish_health,
             self._wakeup.wake,
             self._outputs.auditing.commanded,
