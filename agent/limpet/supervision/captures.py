@@ -225,7 +225,7 @@ class Captures:
 
 
 def _may_keep(options: KeepOptions, record: Kept) -> bool:
-    """Whether a window may be kept, whatever its worker decided: that may have other options, or lie."""
+    """Whether a window may be kept, whatever its worker decided: which may have other options, or be hostile."""
     if consent.refuses(options, record.answer) or record.key != _key_id(options.encrypt_for):
         return False
     return consent.may_keep(options, datetime.fromtimestamp(record.wall_ns / 1e9).astimezone())
