@@ -122,6 +122,12 @@ def _by_group(comparison: Comparison) -> list[str]:
     return [*lines, ""]
 
 
+def learned_lines(learned: Learned) -> list[str]:
+    """Return in short what was fitted for the field, and what was not and why."""
+    lines = [*_calibrated(learned.fitted), *_watched(learned.made)]
+    return [line.removeprefix("* ") for line in lines if line.startswith("* ")]
+
+
 def _calibrated(fitted: Fitted) -> list[str]:
     """Return how sure the model is, and what its sets or intervals cover."""
     found = fitted.figures
@@ -132,11 +138,13 @@ def _calibrated(fitted: Fitted) -> list[str]:
             f"* expected calibration error: {found['ece_before']:.4f} before, {found['ece']:.4f} now",
             f"* of that, chance: {found['ece_bias']:.4f}, over ten bins of as many windows each",
         ]
+        if found["ece"] > found["ece_before"]:
+            lines.append("* it rose: where a model makes few errors, the temperature is cautious")
     if "coverage" in found:
-        what = f"on average {found['mean_set']:g} classes a set" if "mean_set" in found else _reach(found)
-        lines.append(
-            f"* {found['coverage']:.0%} sets or intervals: {found['measured_coverage']:.2%} have the truth, {what}"
-        )
+        sets = "mean_set" in found
+        what = f"{found['mean_set']:g} in a set on average" if sets else _reach(found)
+        kind = "sets of classes" if sets else "intervals"
+        lines.append(f"* {found['coverage']:.0%} {kind}: {found['measured_coverage']:.2%} have the truth, {what}")
     lines += [f"* {note}" for note in fitted.notes]
     lines += ["", "Each figure is of windows that its parameter was not fitted on.", ""] if found else [""]
     return lines if len(lines) > 3 else []

@@ -6,7 +6,6 @@ What a step makes is in the build folder under a fixed name, so that the next st
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from limpet_convert.project import Project, Variant
     from limpet_convert.search import Mixture
 
-log = logging.getLogger(__name__)
 
 FLOAT = "float.tflite"
 RANGES = "ranges.json"
@@ -74,6 +72,8 @@ class Conversion:
     """Shows the layer that causes the error. For a mixture it is about plain int8."""
     there: OnDevice | None = None
     """The packaged variant on a device, if it was verified on one."""
+    learned: Learned | None = None
+    """What is packaged for the field, once it is: what was fitted, and the reference."""
     held_out: HeldOut | None = None
     """Answers for windows that were held back, of a model that has learned from its test windows."""
     _outputs: tuple[str, Outputs] = field(default=("", compare.Outputs([], 0)), init=False, repr=False)
@@ -262,12 +262,10 @@ class Conversion:
             self.project,
             bundle=replace(self.project.bundle, decoder=fitted.decoder, postprocess=fitted.postprocess),
         )
-        learned = Learned(fitted, self._reference(project, path))
-        for note in (*fitted.notes, *learned.made.notes):
-            log.info("%s", note)
+        self.learned = Learned(fitted, self._reference(project, path))
         with self.progress.step("package"):
             return bundling.bundle(
-                project, path, self.test.values, comparison, self.folder, others, signing, learned
+                project, path, self.test.values, comparison, self.folder, others, signing, self.learned
             )
 
     def _fitted(self, path: Path) -> Fitted:

@@ -39,6 +39,22 @@ def test_a_hidden_channel_has_its_baseline() -> None:
     np.testing.assert_array_equal(hidden[:, [0, 2]], ROWS[:, [0, 2]])
 
 
+@pytest.mark.parametrize(
+    ("rate", "first", "last"),
+    [
+        (1 / 3600, "0-2 h", "30-32 h"),
+        (0.1, "0-20 s", "300-320 s"),
+        (1 / 30, "0-1 min", "15-16 min"),
+        (10_000.0, "0-0.2 ms", "3-3.2 ms"),
+        (4.0, "0-0.5 s", "7.5-8 s"),
+    ],
+)
+def test_times_are_in_a_unit_that_suits_the_window(rate: float, first: str, last: str) -> None:
+    times = divide(np.zeros((32, 1), np.float32), np.zeros(1), "times", rate=rate)
+    assert (times.names[0], times.names[-1]) == (first, last)
+    assert len(set(times.names)) == len(times.names)
+
+
 def test_times_and_cells_are_where_they_say() -> None:
     times = divide(ROWS, np.zeros(3), "times", rate=4.0)
     assert times.names[:2] == ["0-0.25 s", "0.25-0.5 s"]

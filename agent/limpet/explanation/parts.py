@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +22,8 @@ MOST_CHANNELS, MOST_TIMES, MOST_BANDS, TILES, FINE_TILES = 64, 16, 8, 8, 28
 """Parts of each kind. More channels than that are explained in groups of neighbours."""
 SOUND_RATE = 1000.0
 """Samples a second from which on one channel is taken for sound, and explained by bands."""
+_UNITS = ((7200.0, 3600.0, "h"), (600.0, 60.0, "min"), (0.05, 1.0, "s"), (0.0, 1e-3, "ms"))
+"""Units of time: from which length of the window on, in seconds; the unit in seconds; its name."""
 
 
 class Parts(Protocol):
@@ -91,7 +94,7 @@ class Cells:
             of_rows = _cut(rows, len(of_rows) // 2)
         self._row = _places(of_rows, rows)
         self._column = _places(of_columns, columns)
-        times = [_time(begin, end, rate) for begin, end in of_rows]
+        times = _times(of_rows, rate)
         names = [_group(begin, end, channels) for begin, end in of_columns]
         self.shape: tuple[int, ...]
         if by == "channels":
@@ -186,10 +189,20 @@ def _places(pieces: Sequence[tuple[int, int]], size: int) -> NDArray[np.intp]:
     return np.searchsorted([end for _, end in pieces], np.arange(size), side="right")
 
 
-def _time(begin: int, end: int, rate: float | None) -> str:
+def _times(pieces: Sequence[tuple[int, int]], rate: float | None) -> list[str]:
+    """Return names of pieces by time, all in one unit, with as many digits as their edges need."""
     if rate is None:
-        return f"samples {begin}-{end - 1}" if end - begin > 1 else f"sample {begin}"
-    return f"{begin / rate:.4g}-{end / rate:.4g} s"
+        return [f"samples {begin}-{end - 1}" if end - begin > 1 else f"sample {begin}" for begin, end in pieces]
+    longest = pieces[-1][1] / rate
+    seconds, unit = next((seconds, unit) for least, seconds, unit in _UNITS if longest >= least)
+    shortest = min(end - begin for begin, end in pieces) / rate / seconds
+    digits = max(0, 2 - math.floor(math.log10(shortest)))
+
+    def edge(samples: int) -> str:
+        text = f"{samples / rate / seconds:.{digits}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+
+    return [f"{edge(begin)}-{edge(end)} {unit}" for begin, end in pieces]
 
 
 def _group(begin: int, end: int, channels: Sequence[str]) -> str:

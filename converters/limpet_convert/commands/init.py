@@ -13,7 +13,7 @@ import tomli_w
 from limpet.device import state_files
 from limpet.errors import ConfigError
 from limpet.wording import listed
-from limpet_convert import data, facts, new_project, project
+from limpet_convert import bundle_reference, data, facts, new_project, project, uncertainty
 from limpet_convert.commands import _shared
 
 if TYPE_CHECKING:
@@ -93,11 +93,19 @@ def main(arguments: argparse.Namespace) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     state_files.replace(output, (_HEAD + tomli_w.dumps(made)).encode())
     other = new_project.other_window(shape, window, channels)
-    notes = [*other, *_notes(arguments, task, said), *new_project.missing_packages(kind)]
+    notes = [*other, *_few(count), *_notes(arguments, task, said), *new_project.missing_packages(kind)]
     lines = [f"{output}: {kind} model, {count} windows of {window} samples to verify with", *notes]
     lines.append(f"next: limpet-convert run {output}")
     _shared.emit(arguments, {"project": output, "kind": kind, "windows": count, "notes": notes}, lines)
     return 0
+
+
+def _few(count: int) -> list[str]:
+    """Return what so few windows to verify with are not enough for."""
+    if count >= uncertainty.LEAST:
+        return []
+    least = f"{bundle_reference.LEAST} for monitors of drift, {uncertainty.LEAST} for a temperature"
+    return [f"check: {count} windows are few ({least}); a smaller hop in bundle.window gives more"]
 
 
 def _recordings(arguments: argparse.Namespace) -> tuple[Path, Path]:

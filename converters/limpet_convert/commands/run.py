@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from limpet.errors import LimpetError
-from limpet_convert import bundling, package, project
+from limpet_convert import bundling, card, package, project
 from limpet_convert.commands import _shared
 from limpet_convert.errors import ConvertError
 
@@ -52,7 +52,10 @@ def main(arguments: argparse.Namespace) -> int:
         "report": report,
         "variants": {one.variant: one.as_dict() for one in conversion.comparisons},
     }
+    learned = card.learned_lines(conversion.learned) if conversion.learned else []
+    document["learned"] = learned
     lines = [*_shared.comparison_lines(conversion.comparisons), *_shared.faulty_layer_lines(conversion.diagnosed)]
+    lines += learned
     last = f"bundle: {bundle}" if bundle else _no_bundle("; ".join(misses), before)
     _shared.emit(arguments, document, [*lines, f"report: {report}", last])
     return 0 if passed else 1
