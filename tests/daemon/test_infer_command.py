@@ -340,7 +340,8 @@ def test_an_answer_is_explained_while_the_pipeline_runs_on(broker: Mosquitto, op
     own = {"left": "ax", "flat": "ay", "up": "az"}[found["label"]]
     values = {part["name"]: part["value"] for part in found["parts"]}
     assert set(values) == {"ax", "ay", "az"}
-    assert max(values, key=values.__getitem__) == own
+    # A score hangs on its own channel alone. It may be below what is typical: its value is negative then.
+    assert {name for name, value in values.items() if abs(value) > 1e-6} <= {own}
     assert sum(values.values()) == pytest.approx(found["value"] - found["hidden"], abs=1e-6)
     assert found["exact"]
     assert found["invokes"] <= 200
