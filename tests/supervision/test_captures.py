@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ import pytest
 from limpet.captures import form, ring, sealing
 from limpet.captures.writer import read_body
 from limpet.config import Config, build
-from limpet.contracts.captures import CaptureHealth, KeepHours, KeepOptions, WindowForm
-from limpet.contracts.messages import EventMessage, Origin
+from limpet.contracts.captures import CaptureHealth, KeepHours, KeepOptions, Truth, WindowForm
+from limpet.contracts.messages import EventMessage, FeedbackTaken, Origin
 from limpet.errors import UnreadableError
 from limpet.supervision.captures import MOST_UNKNOWN, Captures
 from limpet.supervision.events import Events
@@ -27,7 +28,8 @@ from support.broker import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
+
+    from limpet.contracts.commands import Feedback
 
 
 ORIGIN = Origin("press-07", "4-abc", "1.0")
@@ -67,9 +69,20 @@ class Desk:
         self.events: list[EventMessage] = []
         self.ledger = Ledger(ORIGIN, lambda _: None)
         self.ledger.assign({"a": "s", "b": "s"}, 0.0)
-        self.captures = Captures(ORIGIN, state, self.ledger, Events(ORIGIN, self.events.append), lambda: None)
+        self.feedback: list[Feedback] = []
+        self.captures = Captures(
+            ORIGIN, state, self.ledger, Events(ORIGIN, self.events.append), lambda: None, feedback=self.count
+        )
         self.config = configured(**keep)
         self.tend()
+
+    def count(self, feedback: Feedback) -> FeedbackTaken:
+        self.feedback.append(feedback)
+        if feedback.truth == "unknown":
+            return FeedbackTaken(known=False, reason="there is no such result")
+        if isinstance(feedback.truth, float):
+            raise ValueError("a number and a label cannot be compared")
+        return FeedbackTaken(known=True)
 
     def tend(self) -> None:
         self.captures.tend(self.config)
@@ -274,3 +287,55 @@ def test_a_body_is_read_only_from_a_file_of_its_size() -> None:
         for size in (0, len(BODY) - 1, len(BODY) + 1, form.LARGEST_BODY + 1):
             with pytest.raises(UnreadableError):
                 read_body(file, size)
+
+
+def labelled(desk: Desk, number: int, truth: Truth) -> None:
+    ring.write_truth(ring.path_of(ring.folder(desk.state), "a", number), truth)
+
+
+def sent(desk: Desk, number: int) -> bool:
+    truth = ring.read_truth(ring.path_of(ring.folder(desk.state), "a", number))
+    return truth is not None and truth.sent
+
+
+def test_what_a_person_said_beside_a_capture_counts_once_as_feedback(desk: Desk) -> None:
+    ids = [desk.result(70), desk.result(71), desk.result(72)]
+    for sample in (70, 71, 72):
+        desk.hear(kept(sample))
+    wait_until(lambda: desk.health.count == 3)
+    when = datetime(2026, 11, 29, tzinfo=timezone.utc)
+    labelled(desk, 1, Truth(truth="idle", by="ann", time=when))
+    labelled(desk, 2, Truth(unsure=True, time=when))
+    labelled(desk, 3, Truth(truth=["a", "b"], time=when))
+    desk.hear(kept(73))  # the writer looks at the folder, as it does every few seconds
+    wait_until(lambda: desk.health.count == 4 and sent(desk, 1) and sent(desk, 3))
+    assert [(one.id, one.truth) for one in desk.feedback] == [(ids[0], "idle"), (ids[2], ["a", "b"])]
+    assert desk.feedback[0].groups == {"site": "north"}
+    assert not sent(desk, 2)
+    labelled(desk, 1, Truth(truth="walking", time=when))
+    desk.hear(kept(74))
+    wait_until(lambda: desk.health.count == 5 and sent(desk, 1))
+    assert [one.truth for one in desk.feedback] == ["idle", ["a", "b"], "walking"]
+
+
+def test_a_truth_that_cannot_count_is_reported_once_and_stays(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.result(70), desk.result(71)
+    desk.hear(kept(70))
+    desk.hear(kept(71))
+    wait_until(lambda: desk.health.count == 2)
+    when = datetime(2026, 11, 29, tzinfo=timezone.utc)
+    labelled(desk, 1, Truth(truth="unknown", time=when))
+    labelled(desk, 2, Truth(truth=3.0, tolerance=0.5, time=when))
+    for count in (3, 4):
+        desk.hear(kept(70 + count))
+        wait_until(lambda count=count: desk.health.count == count)
+    wait_until(lambda: len(caplog.messages) == 2)
+    assert caplog.messages == [
+        "capture a/1: its truth does not count: there is no such result",
+        "capture a/2: its truth does not count: a number and a label cannot be compared",
+    ]
+    assert desk.feedback[1].tolerance == 0.5
+    assert not sent(desk, 1)
+    assert not sent(desk, 2)

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from limpet.captures import form
+from limpet.captures import ring as rings
 from limpet.captures.ring import Ring
-from limpet.contracts.captures import Capture
+from limpet.contracts.captures import Capture, Truth
 from limpet.errors import UnreadableError
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 MOST_JOBS = 16
 """Windows that wait to be written."""
-LOOK = 30.0
+LOOK = 5.0
 """Seconds between two looks at whether a person labelled or deleted captures."""
+MOST_LABELLED = 64
+"""Truths that are handed over at once. The next ones follow when these were counted."""
 
 
 class Store(msgspec.Struct):
@@ -66,7 +69,21 @@ class Found(msgspec.Struct):
     damaged: list[str] = []
 
 
-Outcome: TypeAlias = Stored | NotStored | Found
+class Labelled(msgspec.Struct, frozen=True):
+    """A person said what is true of a capture, and it did not count as feedback yet."""
+
+    capture: Capture
+    truth: Truth
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """Take note that the truth of a capture counted as feedback, or that it cannot (``known``)."""
+
+    labelled: Labelled
+    known: bool
+
+
+Outcome: TypeAlias = Stored | NotStored | Found | Labelled
 
 
 class Writer:
@@ -75,11 +92,13 @@ class Writer:
     def __init__(self, root: Path, wake: Callable[[], None]) -> None:
         self._root = root
         self._wake = wake
-        self._jobs: queue.Queue[Store | dict[str, int] | None] = queue.Queue()
+        self._jobs: queue.Queue[Store | Counted | dict[str, int] | None] = queue.Queue()
         self._waiting = 0
         self._done: deque[Outcome] = deque()
         self._rings: dict[str, Ring] = {}
         self._most: dict[str, int] = {}
+        self._handed: dict[tuple[str, int], Truth] = {}
+        """Truths that were handed over, and are not marked on the disk."""
         self._thread: threading.Thread | None = None
 
     def use(self, most: Mapping[str, int]) -> None:
@@ -97,6 +116,10 @@ class Writer:
         self._waiting += 1
         self._jobs.put(job)
         return True
+
+    def counted(self, labelled: Labelled, *, known: bool) -> None:
+        """Mark a truth that was taken with ``take`` as sent, if it is known whose result it is."""
+        self._jobs.put(Counted(labelled, known))
 
     def take(self) -> list[Outcome]:
         """Return what was done since the last call."""
@@ -129,6 +152,8 @@ class Writer:
                 with job.file:
                     self._done.append(self._store(job))
                 self._report(job.capture.pipeline)
+            elif isinstance(job, Counted):
+                self._mark(job)
             else:
                 self._open(job)
             self._wake()
@@ -150,6 +175,17 @@ class Writer:
         if name not in self._rings or not (self._root / name).is_dir():
             self._rings[name] = Ring(self._root, name, self._most[name])
         return self._rings[name]
+
+    def _mark(self, job: Counted) -> None:
+        """Mark a truth as sent, unless the person has changed it meanwhile."""
+        capture, truth = job.labelled.capture, job.labelled.truth
+        path = rings.path_of(self._root, capture.pipeline, capture.number)
+        if job.known and rings.read_truth(path) == truth:
+            with suppress(OSError):  # after the next start, it counts again in place of itself
+                rings.write_truth(path, msgspec.structs.replace(truth, sent=True))
+                self._handed.pop((capture.pipeline, capture.number), None)
+        if self._jobs.empty():
+            self._look()
 
     def _look(self) -> None:
         """Look at the rings whose folders changed."""
@@ -182,11 +218,23 @@ class Writer:
         ring = self._rings.get(name)
         if ring is None:
             return
+        self._done.extend(self._labelled(ring))
         held = ring.entries
         labelled = sum(one.truth is not None for one in held)
         uploaded = sum(one.sent for one in held)
         damaged, ring.damaged = ring.damaged, []
         self._done.append(Found(name, len(held), ring.size, ring.most, ring.evicted, labelled, uploaded, damaged))
+
+    def _labelled(self, ring: Ring) -> list[Labelled]:
+        """Return truths that were not handed over before, oldest capture first."""
+        found: list[Labelled] = []
+        for one in ring.entries:
+            key, truth = (one.capture.pipeline, one.capture.number), one.truth
+            wanted = truth is not None and not truth.sent and not truth.unsure and one.capture.id
+            if truth is not None and wanted and self._handed.get(key) != truth and len(found) < MOST_LABELLED:
+                self._handed[key] = truth
+                found.append(Labelled(one.capture, truth))
+        return found
 
 
 def read_body(file: Any, size: int) -> bytes:

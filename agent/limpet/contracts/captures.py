@@ -160,11 +160,12 @@ class Capture(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_def
 class Truth(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a person says about a capture. It is in a separate file beside the capture.
 
-    ``truth`` is as in ``command/feedback``. ``unsure``: the person cannot say; ``truth`` is null then. ``by``: who
-    it was. ``sent``: it went out as feedback.
+    ``truth`` and ``tolerance`` are as in ``command/feedback``. ``unsure``: the person cannot say; ``truth`` is
+    null then. ``by``: who it was. ``sent``: it went out as feedback.
     """
 
     truth: Answer = None
+    tolerance: Annotated[float, Meta(ge=0, le=1e300)] | None = None
     unsure: bool = False
     by: Annotated[str, Meta(max_length=200)] = ""
     time: Annotated[datetime, Meta(tz=True)]

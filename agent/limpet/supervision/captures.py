@@ -17,9 +17,9 @@ import msgspec
 from limpet.bucket import Bucket
 from limpet.captures import consent, sealing
 from limpet.captures.ring import folder
-from limpet.captures.writer import Found, NotStored, Store, Stored, Writer
+from limpet.captures.writer import Found, Labelled, NotStored, Store, Stored, Writer
 from limpet.contracts.captures import Capture, CaptureHealth
-from limpet.contracts.commands import MOST_KEPT
+from limpet.contracts.commands import MOST_KEPT, Feedback
 from limpet.device import clock
 from limpet.errors import UnreadableError
 from limpet.learning.slices import slices
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from limpet.captures.writer import Outcome
     from limpet.config import Config
     from limpet.contracts.captures import KeepOptions
-    from limpet.contracts.messages import Origin, ResultMessage
+    from limpet.contracts.messages import FeedbackTaken, Origin, ResultMessage
     from limpet.supervision.events import Events
     from limpet.supervision.ledger import Account, Ledger
     from limpet.wire.records import Kept
@@ -80,11 +80,22 @@ class _Limits:
 
 
 class Captures:
-    """The captures of all pipelines. ``wake`` has the main thread call ``tend``."""
+    """The captures of all pipelines. ``wake`` has the main thread call ``tend``.
 
-    def __init__(
-        self, origin: Origin, state: Path, ledger: Ledger, events: Events, wake: Callable[[], None]
+    ``feedback`` counts what a person said about a capture, as the command does.
+    """
+
+    def __init__(  # noqa: PLR0913 - what captures are about, and who hears of them
+        self,
+        origin: Origin,
+        state: Path,
+        ledger: Ledger,
+        events: Events,
+        wake: Callable[[], None],
+        *,
+        feedback: Callable[[Feedback], FeedbackTaken],
     ) -> None:
+        self._feedback = feedback
         self._origin = origin
         self._ledger = ledger
         self._events = events
@@ -187,6 +198,9 @@ class Captures:
 
     def _note(self, outcome: Outcome) -> None:
         """Count what the writer did."""
+        if isinstance(outcome, Labelled):
+            self._count_truth(outcome)
+            return
         pipeline = outcome.capture.pipeline if isinstance(outcome, Stored) else outcome.pipeline
         options, account = self._options.get(pipeline), self._ledger.account(pipeline)
         if options is None:
@@ -202,6 +216,21 @@ class Captures:
         else:
             self._lose(pipeline, outcome.cause)
             self._report_problem(account, outcome, health)
+
+    def _count_truth(self, labelled: Labelled) -> None:
+        """Count what a person said about a capture as feedback."""
+        capture, truth = labelled.capture, labelled.truth
+        feedback = Feedback(
+            id=capture.id, truth=truth.truth, tolerance=truth.tolerance, groups=dict(capture.groups)
+        )
+        try:
+            taken = self._feedback(feedback)
+            known, reason = taken.known, taken.reason
+        except ValueError as error:
+            known, reason = False, str(error)
+        if not known:
+            log.warning("capture %s: its truth does not count: %s", capture.name, reason)
+        self._writer.counted(labelled, known=known)
 
     def _found(self, found: Found, health: CaptureHealth) -> None:
         health.count, health.bytes, health.most_bytes = found.count, found.bytes, found.most_bytes

@@ -11,6 +11,7 @@ import logging
 import selectors
 import signal
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -93,6 +94,18 @@ class Memory(NamedTuple):
     learned: AllLearned
 
 
+def _count_feedback(comparisons: Comparisons, learning: Learning, feedback: Feedback) -> FeedbackTaken:
+    """Count whether a result was right, and which of two models was while they are compared.
+
+    ``ValueError`` if the truth cannot be compared with answers.
+    """
+    compared = comparisons.feedback(feedback.id, feedback.truth, feedback.tolerance)
+    counted = learning.feedback(feedback)
+    if compared.known:
+        return replace(compared, was_right=counted.was_right)
+    return replace(counted, reason=compared.reason) if counted.known and comparisons.at_work else counted
+
+
 class _Workers:
     """The workers, as commands use them: ``restart`` also tries the models again that failed."""
 
@@ -101,16 +114,16 @@ class _Workers:
         fleet: Fleet,
         planner: Planner,
         updates: Updater,
-        comparisons: Comparisons,
         learning: Learning,
         captures: Captures,
+        feedback: Callable[[Feedback], FeedbackTaken],
     ) -> None:
         self._learning = learning
         self._captures = captures
+        self._feedback = feedback
         self._fleet = fleet
         self._planner = planner
         self._updates = updates
-        self._comparisons = comparisons
 
     def restart(self, pipeline: str) -> None:
         """End a pipeline's worker so that it is started again. ``KeyError`` if it has none."""
@@ -122,15 +135,8 @@ class _Workers:
         return self._updates.order(pipeline, ordered)
 
     def feedback(self, feedback: Feedback) -> FeedbackTaken:
-        """Count whether a result was right, and which of two models was while they are compared.
-
-        ``ValueError`` if the truth cannot be compared with answers.
-        """
-        compared = self._comparisons.feedback(feedback.id, feedback.truth, feedback.tolerance)
-        counted = self._learning.feedback(feedback)
-        if compared.known:
-            return replace(compared, was_right=counted.was_right)
-        return replace(counted, reason=compared.reason) if counted.known and self._comparisons.at_work else counted
+        """Count whether a result was right. ``ValueError`` if the truth cannot be compared with answers."""
+        return self._feedback(feedback)
 
     def undo(self, undo: Undo, who: Who) -> Undone:
         """Undo adaptations. ``ValueError`` says why not, ``KeyError`` if there is no such pipeline."""
@@ -188,8 +194,11 @@ class Supervisor:
             self._showing,
             self._learning,
         )
-        self._captures = Captures(origin, wanted.device.state, outputs.ledger, outputs.events, self._wakeup.wake)
-        self._commands = self._make_commands(wanted, comparisons)
+        feedback = partial(_count_feedback, comparisons, self._learning)
+        self._captures = Captures(
+            origin, wanted.device.state, outputs.ledger, outputs.events, self._wakeup.wake, feedback=feedback
+        )
+        self._commands = self._make_commands(wanted, feedback)
         self._api = self._make_api(directories.api(wanted.device.state))
         self._device = DeviceReports(
             outputs, self._journal, self._fleet, self._host, wanted.device.state, self._api.gateway
@@ -250,11 +259,11 @@ class Supervisor:
         )
         return LocalApi(parts, path)
 
-    def _make_commands(self, wanted: Config, comparisons: Comparisons) -> Commands:
+    def _make_commands(self, wanted: Config, feedback: Callable[[Feedback], FeedbackTaken]) -> Commands:
         return Commands(
             self._outputs.origin,
             wanted.device.commands,
-            _Workers(self._fleet, self._planner, self._updates, comparisons, self._learning, self._captures),
+            _Workers(self._fleet, self._planner, self._updates, self._learning, self._captures, feedback),
             self._publish_health,
             self._wakeup.wake,
             self._outputs.auditing.commanded,
