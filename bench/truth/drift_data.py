@@ -96,7 +96,7 @@ def _cut(series: list[Array], classes: Array, size: int, hop: int) -> Recordings
     return Recordings(np.stack(windows), np.array(starts), classes)
 
 
-def _series(name: str) -> tuple[list[Array], Array]:
+def series(name: str) -> tuple[list[Array], Array]:
     """Return the series ``(channels, samples)`` and the classes of a set that the package aeon holds."""
     series, names = [], []
     for part in ("TRAIN", "TEST"):
@@ -110,17 +110,17 @@ def _series(name: str) -> tuple[list[Array], Array]:
 
 
 def _motions() -> tuple[Recordings, Spec]:
-    series, classes = _series("BasicMotions")
+    found, classes = series("BasicMotions")
     channels = ("ax", "ay", "az", "gx", "gy", "gz")
-    return _cut(series, classes, 20, 2), Spec(
+    return _cut(found, classes, 20, 2), Spec(
         shape=(20, 6), dtype=np.dtype(np.float32), rate=10.0, channels=channels
     )
 
 
 def _vowels() -> tuple[Recordings, Spec]:
-    series, classes = _series("JapaneseVowels")
+    found, classes = series("JapaneseVowels")
     channels = tuple(f"c{number}" for number in range(1, 13))
-    return _cut(series, classes, 7, 1), Spec(
+    return _cut(found, classes, 7, 1), Spec(
         shape=(7, 12), dtype=np.dtype(np.float32), rate=100.0, channels=channels
     )
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from limpet.captures import arrays
 from limpet.errors import UnreadableError
+from limpet.extras import install_extra
 from limpet.recorder.plot import braille, drawable
 from limpet.recordings import layouts
-from limpet.sources import _picture
 from limpet.untrusted import printable
 from limpet.watch.words import padded
 
@@ -71,6 +72,10 @@ def window(capture: Capture, contents: Contents, size: tuple[int, int], *, colou
 def pictures(capture: Capture, contents: Contents) -> list[Array]:
     """Return the pictures of a window, ``(height, width, 3)``, 0 to 255 each. Empty if it has none."""
     if capture.window.encoding == "jpeg":
+        if find_spec("PIL") is None:
+            raise UnreadableError(f"pictures need the extra 'camera': {install_extra('camera')}")
+        from limpet.sources import _picture
+
         decoded = [_picture.decode(part).pixels for part in contents.parts[:_MOST_PICTURES]]
         return [np.broadcast_to(one, (*one.shape[:2], 3)) for one in decoded]
     values = arrays.samples(capture, contents)
