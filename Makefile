@@ -152,7 +152,8 @@ truth: .venv-convert/.examples .venv-truth/.installed programs ## prove: drift, 
 .venv-truth/.installed: requirements/truth.txt requirements/convert-data.txt pyproject.toml
 	@echo "Installing river, crepes, MAPIE and shap into .venv-truth"
 	@test -e .venv-truth/pyvenv.cfg || "$$(tools/python.sh 3.11)" -m venv .venv-truth
-	@.venv-truth/bin/python $(PIP_INSTALL) --require-hashes -r requirements/truth.txt -r requirements/build.txt
+	@.venv-truth/bin/python $(PIP_INSTALL) --require-hashes -r requirements/truth.txt
+	@.venv-truth/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r requirements/build.txt
 	@.venv-truth/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r requirements/convert-data.txt
 	@.venv-truth/bin/python $(PIP_INSTALL) $(EDITABLE)
 	@touch $@

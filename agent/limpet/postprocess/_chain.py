@@ -83,5 +83,6 @@ def conditioned(
     if after > 0:
         changes *= before / after
     changes /= max(1.0, float(changes.sum(axis=1).max()))
-    np.fill_diagonal(changes, 1 - changes.sum(axis=1))
+    # The changes of a class that never stays may add up to a rounding error above 1.
+    np.fill_diagonal(changes, np.maximum(1 - changes.sum(axis=1), 0))
     return changes
