@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from limpet.errors import LimpetError
 from limpet.models import bundle as bundles
 from limpet_convert import package, sign
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
+from limpet_convert.libraries import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -22,6 +22,7 @@ from limpet_convert import (
     data,
     detections,
     layers,
+    libraries,
     observers,
     on_device,
     package,
@@ -80,6 +81,7 @@ class Conversion:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        libraries.keep_log(self.folder)
 
     @cached_property
     def model(self) -> bytes:

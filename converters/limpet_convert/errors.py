@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 from limpet.errors import LimpetError
 
 
 class ConvertError(LimpetError):
-    """A model, its data or an option cannot be used as it is. The text says what to write instead."""
+    """A model, its data or an option cannot be used as it is. The text says what to write instead.
 
+    ``details``: what a library printed and raised, for a log. It is foreign text, of many lines.
+    """
 
-_SIGNING = frozenset({"tuf", "securesystemslib", "cryptography"})
-"""Packages that the small extra ``updates`` has, too."""
-
-
-def need(module: str, extra: str = "convert") -> Any:
-    """Import a heavy package when it is first used. ``ConvertError`` names its extra."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
-        if error.name not in {package, module}:
-            raise
-        extra = "updates" if package in _SIGNING else extra
-        raise ConvertError(f"{module} is not installed; it comes with: pip install 'limpet[{extra}]'") from error
+    def __init__(self, text: str = "", details: str = "") -> None:
+        super().__init__(text)
+        self.details = details

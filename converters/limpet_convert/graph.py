@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limpet_convert.converters import _torch_names
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
+from limpet_convert.libraries import called, need
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from limpet.contracts.data import Array, FloatArray
 
 _PLAIN = {"RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "PAD", "SLICE", "STRIDED_SLICE", "GATHER", "SPLIT"}
 """Ops that move values without computing: input and output share one range."""
+
+
+RUNTIME = "LiteRT"
+"""The runtime's name in errors."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,15 @@ class Graph:
         names = (layer_name(self.names[i]) for i in (*op.outputs[:1], *weights[:1]))
         return next((name for name in names if name), f"{op.kind.lower()}_{op.index}")
 
+    def layer_in(self, text: str) -> str:
+        """Return the layer, with its op, that a runtime's text is about. Empty if it names none."""
+        for number, kind in _NODE.findall(text):
+            if int(number) < len(self.ops) and (op := self.ops[int(number)]).kind == kind:
+                return f"{self.layer(op)} ({kind})"
+        named = {name.encode() for name in _TENSOR.findall(text)}
+        tensors = {i for i, tensor in enumerate(self.subgraph.tensors) if tensor.name in named}
+        return next((f"{self.layer(op)} ({op.kind})" for op in self.ops if tensors & {*op.outputs}), "")
+
     def _size(self, tensor: int) -> int:
         return len(self.model.buffers[self.subgraph.tensors[tensor].buffer].data)
 
@@ -112,6 +125,10 @@ class Graph:
         return flatpack.pack(self.model, len(self.data))
 
 
+_NODE = re.compile(r"Node number (\d+) \((\w+)\)")
+"""How a runtime names an op that fails."""
+_TENSOR = re.compile(r"[Tt]ensor(?: name)?:? ['\"]?([^\s'\",]+)")
+"""How a quantizer names a tensor."""
 _NUMPY = {"FLOAT32", "FLOAT16", "INT8", "INT16", "INT32", "INT64", "UINT8", "BOOL", "FLOAT64"}
 
 
@@ -133,28 +150,29 @@ def layer_name(tensor: str) -> str:
     return re.sub(r"_1$", "", traced[-1]) if traced else ""
 
 
+def layers_of(model: bytes) -> Callable[[str], str]:
+    """Return a function that finds the layer in a library's text, for ``libraries.called``."""
+    return lambda text: Graph(model).layer_in(text)
+
+
 class Tracer:
     """Runs a model, one input of batch 1 at a time, and shows every tensor. On the plain CPU kernels."""
 
     def __init__(self, model: bytes, shapes: Sequence[tuple[int, ...]] = ()) -> None:
         """``shapes`` of the inputs with the batch, for a model that leaves some open."""
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        with warnings.catch_warnings():  # It says that this takes memory, which is what it is for.
-            warnings.simplefilter("ignore")
-            self._interpreter = Interpreter(
+        runtime = need("ai_edge_litert.interpreter")
+        self._layers = layers_of(model)
+        with called(RUNTIME, "loading the model", self._layers):
+            self._interpreter = runtime.Interpreter(
                 model_content=model,
                 num_threads=1,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+                experimental_op_resolver_type=runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
                 experimental_preserve_all_tensors=True,
             )
-        try:
             for detail, shape in zip(self._interpreter.get_input_details(), shapes, strict=False):
                 if -1 in detail["shape_signature"] and len(shape) == len(detail["shape"]):
                     self._interpreter.resize_tensor_input(detail["index"], shape)
             self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise ConvertError(f"the model cannot be run: {error}") from error
         self.inputs = self._interpreter.get_input_details()
         self.outputs = self._interpreter.get_output_details()
         taken = {i for op in self._interpreter._get_ops_details() for i in op["outputs"]}  # noqa: SLF001
@@ -163,9 +181,10 @@ class Tracer:
 
     def invoke(self, inputs: Sequence[FloatArray]) -> None:
         """Run once on real values."""
-        for detail, values in zip(self.inputs, inputs, strict=True):
-            self._interpreter.set_tensor(detail["index"], store(values.reshape(detail["shape"]), detail))
-        self._interpreter.invoke()
+        with called(RUNTIME, "running the model", self._layers):
+            for detail, values in zip(self.inputs, inputs, strict=True):
+                self._interpreter.set_tensor(detail["index"], store(values.reshape(detail["shape"]), detail))
+            self._interpreter.invoke()
 
     def real(self, detail: dict[str, Any]) -> FloatArray:
         """Return a tensor's real values after ``invoke``."""

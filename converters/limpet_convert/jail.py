@@ -21,6 +21,7 @@ import msgspec
 from limpet.errors import ConfigError, UnreadableError
 from limpet.wire import stream
 from limpet_convert.errors import ConvertError
+from limpet_convert.libraries import last_line, shown, with_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,15 +31,15 @@ LARGEST = (1 << 32) - 1
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHASHSEED", "OMP_NUM_THREADS")
 _PREFIXES = ("TF_", "KERAS_", "XLA_")
 _BORDERS = {"landlock": "it can read and write your files", "seccomp": "it can start programs and use the network"}
-_UNSHOWN = "\N{REPLACEMENT CHARACTER}"
 _warned: set[str] = set()
 
 
 class Answer(msgspec.Struct, forbid_unknown_fields=True):
-    """Result of a job. ``problems``: those of a ``ConfigError``; ``error``: any other."""
+    """Result of a job. ``problems``: those of a ``ConfigError``; ``error``: any other, and its ``details``."""
 
     result: Any = None
     error: str = ""
+    details: str = ""
     problems: list[str] = []
 
 
@@ -74,7 +75,7 @@ class Jail:
         if answer.problems:
             raise ConfigError([shown(problem) for problem in answer.problems])
         if answer.error:
-            raise ConvertError(shown(answer.error))
+            raise ConvertError(with_log(shown(answer.error), answer.details), answer.details)
         return answer.result
 
     def close(self) -> None:
@@ -99,10 +100,10 @@ class Jail:
         status = self._child.wait()
         self._said.seek(0, os.SEEK_END)
         self._said.seek(max(0, self._said.tell() - 4096))
-        lines = self._said.read().decode(errors="replace").split("\n")
-        last = next((shown(line) for line in reversed(lines) if line.strip()), "it said nothing")
+        said = self._said.read().decode(errors="replace")
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        return ConvertError(f"the process that opened the model ended ({how}): {last}")
+        text = f"the process that opened the model ended ({how}): {last_line(said) or 'it said nothing'}"
+        return ConvertError(with_log(text, said), said)
 
     @staticmethod
     def _warn(in_force: Any) -> None:
@@ -115,11 +116,6 @@ class Jail:
                     f"limpet-convert: warning: this system has no {border}. If the model holds code, {harm}. "
                     "Convert models of others on a system that has it.\n"
                 )
-
-
-def shown(text: str) -> str:
-    """Return text of foreign origin as a terminal can show it."""
-    return "".join(letter if letter.isprintable() else _UNSHOWN for letter in text[:2000])
 
 
 def _end(child: subprocess.Popen[bytes], scratch: tempfile.TemporaryDirectory[str], said: IO[bytes]) -> None:

@@ -13,7 +13,9 @@ from limpet.errors import ConfigError, LimpetError
 from limpet.isolation import sandbox
 from limpet.isolation.permissions import Permissions
 from limpet.wire import stream
+from limpet_convert.errors import ConvertError
 from limpet_convert.jail import LARGEST, Answer
+from limpet_convert.libraries import called, print_to
 
 
 def work() -> None:
@@ -22,6 +24,7 @@ def work() -> None:
     orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # What a library prints must not get between the answers.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    print_to(os.fdopen(os.dup(2), "r+b", buffering=0))
     os.umask(0o077)  # coremltools copies files with their modes, and the sandbox permits this one.
     answer = Answer(sandbox.enter(Permissions(read=frozenset(read), scratch=frozenset(scratch))))
     with suppress(EOFError):
@@ -35,11 +38,10 @@ def _done(job: str, *arguments: Any) -> Answer:
     from limpet_convert import jobs  # After the sandbox: importing NumPy starts threads.
 
     try:
-        return Answer(jobs.JOBS[job](*arguments))
+        with called("its library", "the model could not be read"):  # It, or code of the model, raises anything.
+            return Answer(jobs.JOBS[job](*arguments))
     except ConfigError as error:
         return Answer(problems=list(error.problems))
     except LimpetError as error:
-        return Answer(error=str(error) or type(error).__name__)
-    except Exception as error:  # noqa: BLE001 - a library, or code of the model, raises anything
-        text = " ".join(str(error).split())[:500]
-        return Answer(error=f"the model could not be read: {type(error).__name__}: {text}")
+        details = error.details if isinstance(error, ConvertError) else ""
+        return Answer(error=str(error) or type(error).__name__, details=details)

@@ -6,6 +6,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from limpet_convert import libraries
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -41,7 +43,7 @@ def _bars() -> Any:
     except ModuleNotFoundError:
         return None
     columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TimeElapsedColumn())
-    return progress.Progress(*columns, console=Console(stderr=True))
+    return progress.Progress(*columns, console=Console(file=libraries.terminal()))
 
 
 @contextmanager

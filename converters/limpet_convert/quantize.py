@@ -7,14 +7,12 @@ quantizer's own calibration.
 from __future__ import annotations
 
 import re
-import warnings
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from limpet.runtimes.litert.quiet_start import hide_greeting
-from limpet_convert.errors import ConvertError, need
-from limpet_convert.graph import Graph, smaller
+from limpet_convert.graph import Graph, layers_of, smaller
+from limpet_convert.libraries import called, need
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,21 +39,16 @@ def quantize(
     if variant == "float":
         return model
     quantizer = need("litert_quantizer.quantizer")
-    hide_greeting(need("ai_edge_litert.interpreter").Interpreter)
-    made = quantizer.Quantizer(model)
-    if variant == "float16":
-        _float16(made)
-    elif variant == "dynamic":
-        made.add_dynamic_config(".*", "*", 8)
-    else:
-        _static(made, STATIC[variant], kept or {})
-    calibration = _statistics(ranges or {}) if variant in STATIC else None
-    try:
-        with warnings.catch_warnings():  # It runs the model with every tensor kept, and warns of its own memory.
-            warnings.simplefilter("ignore", UserWarning)
-            result = made.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
-    except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
-        raise ConvertError(f"{variant}: the quantizer refuses this model: {error}") from error
+    with called("litert-quantizer", f"{variant}: quantizing the model", layers_of(model)):
+        made = quantizer.Quantizer(model)
+        if variant == "float16":
+            _float16(made)
+        elif variant == "dynamic":
+            made.add_dynamic_config(".*", "*", 8)
+        else:
+            _static(made, STATIC[variant], kept or {})
+        calibration = _statistics(ranges or {}) if variant in STATIC else None
+        result = made.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
     return smaller(bytes(result.quantized_model))
 
 

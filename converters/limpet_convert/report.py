@@ -9,7 +9,7 @@ import msgspec
 
 from limpet_convert import confusion, on_device
 from limpet_convert.detections import NOTHING
-from limpet_convert.errors import need
+from limpet_convert.libraries import need
 
 if TYPE_CHECKING:
     from pathlib import Path

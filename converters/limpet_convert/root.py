@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from limpet.errors import LimpetError
 from limpet.wording import short_hash
 from limpet_convert import package, sign
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
+from limpet_convert.libraries import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

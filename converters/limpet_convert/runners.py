@@ -15,8 +15,9 @@ import numpy as np
 from limpet.contracts.data import TensorSpec, fits
 from limpet.untrusted import reading
 from limpet_convert import foreign, packed
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
 from limpet_convert.jail import Jail
+from limpet_convert.libraries import called, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -161,15 +162,17 @@ def _closed(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class _Function:
-    """A Python function as a runner."""
+    """A function of a library as a runner."""
 
     def __init__(
         self,
+        library: str,
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
         function: Callable[[list[Array]], list[Array]],
     ) -> None:
         self.inputs, self.outputs, self._function = inputs, outputs, function
+        self._library = library
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """See ``Runner``."""
@@ -177,7 +180,8 @@ class _Function:
             np.asarray(values, np.float32).reshape(_closed(values.shape, spec.shape))
             for values, spec in zip(inputs, self.inputs, strict=True)
         ]
-        return self._function(shaped)
+        with called(self._library, "running the model"):
+            return self._function(shaped)
 
 
 def _spec(name: str, shape: Sequence[Any]) -> TensorSpec:
@@ -189,15 +193,16 @@ def _onnx(path: Path) -> Runner:
     runtime = need("onnxruntime", "convert-onnx")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
-    try:
+    with called("onnxruntime", f"{path}: opening the model"):
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own, none of a common kind.
-        raise ConvertError(f"{path}: onnxruntime cannot read it: {str(error).splitlines()[0]}") from error
     inputs = [_spec(i.name, i.shape) for i in session.get_inputs()]
     outputs = [_spec(o.name, o.shape) for o in session.get_outputs()]
     names = [spec.name for spec in inputs]
     return _Function(
-        inputs, outputs, lambda arrays: list(session.run(None, dict(zip(names, arrays, strict=True))))
+        "onnxruntime",
+        inputs,
+        outputs,
+        lambda arrays: list(session.run(None, dict(zip(names, arrays, strict=True)))),
     )
 
 
@@ -212,7 +217,7 @@ def _keras(path: Path) -> Runner:
         found = model(arrays if len(arrays) > 1 else arrays[0], training=False)
         return [np.asarray(one) for one in (found if isinstance(found, (list, tuple)) else [found])]
 
-    return _Function(inputs, outputs, run)
+    return _Function("Keras", inputs, outputs, run)
 
 
 def _exported(path: Path) -> Runner:
@@ -228,7 +233,7 @@ def _exported(path: Path) -> Runner:
             found = module(*(torch.from_numpy(np.ascontiguousarray(one)) for one in arrays))
         return [one.numpy() for one in (found if isinstance(found, (list, tuple)) else [found])]
 
-    return _Function(inputs, (), run)
+    return _Function("PyTorch", inputs, (), run)
 
 
 def _mlpackage(path: Path) -> Runner:

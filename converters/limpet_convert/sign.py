@@ -13,7 +13,8 @@ import struct
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
+from limpet_convert.libraries import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

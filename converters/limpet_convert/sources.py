@@ -19,9 +19,10 @@ from limpet.errors import ConfigError
 from limpet.filling import fill
 from limpet.wording import suggest
 from limpet_convert import converters, foreign, packed
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Graph
 from limpet_convert.jail import Jail
+from limpet_convert.libraries import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

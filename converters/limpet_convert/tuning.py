@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from limpet_convert import runners
-from limpet_convert.errors import need
+from limpet_convert.libraries import need
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,8 @@ import pytest
 
 from limpet.trust import chain, requests
 from limpet_convert import cli, sign
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
+from limpet_convert.libraries import need
 from support import bundles, models
 
 if TYPE_CHECKING:

@@ -78,7 +78,7 @@ def test_the_same_model_and_ranges_give_the_same_bytes(model: bytes, inputs: Any
 
 
 def test_what_the_quantizer_cannot_take_is_said(model: bytes) -> None:
-    with pytest.raises(ConvertError, match="int8: the quantizer refuses this model"):
+    with pytest.raises(ConvertError, match="int8: quantizing the model: litert-quantizer: Model quant"):
         quantize(model, "int8", {})
 
 
@@ -132,7 +132,7 @@ def test_the_steps_to_a_bundle_that_need_no_framework(
 def test_the_runtimes_greeting_is_not_printed(tmp_path: Path) -> None:
     model = models.dense(tmp_path / "m.tflite", 3, 3)
     code = "import sys, pathlib; from limpet_convert.quantize import quantize; model = pathlib.Path(sys.argv[1])\n"
-    code += "from ai_edge_litert.interpreter import Interpreter; made = quantize(model.read_bytes(), 'dynamic')\n"
-    code += "Interpreter(model_content=made).allocate_tensors(); print('done')"
+    code += "from limpet_convert.graph import Tracer; made = quantize(model.read_bytes(), 'dynamic')\n"
+    code += "Tracer(made); print('done')"
     done = subprocess.run([sys.executable, "-c", code, model], capture_output=True, text=True, check=False)
-    assert (done.stdout, "XNNPACK" in done.stderr) == ("done\n", False), done.stderr
+    assert (done.stdout, done.stderr) == ("done\n", "")

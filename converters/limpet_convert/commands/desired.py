@@ -14,7 +14,8 @@ from limpet.contracts.updates import BundleSource, DesiredModel, UpdatePolicy, U
 from limpet.models import bundle as bundles
 from limpet_convert import bundle_signature, sign
 from limpet_convert.commands import _shared
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
+from limpet_convert.libraries import need
 
 if TYPE_CHECKING:
     import argparse

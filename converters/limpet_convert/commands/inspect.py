@@ -16,7 +16,7 @@ from limpet.models import model_kind
 from limpet.models import reference as references
 from limpet.trust.names import named
 from limpet.wording import short_hash
-from limpet_convert import bundle_signature, facts, jail
+from limpet_convert import bundle_signature, facts, libraries
 from limpet_convert.commands import _shared
 from limpet_convert.errors import ConvertError
 from limpet_convert.quantize import left_in_float
@@ -108,4 +108,4 @@ def _model(path: Path, kind: ModelKind) -> tuple[object, list[str]]:
             lines.append(f"  {name}: " + ", ".join(f"{kind} {count}" for kind, count in counts.items()))
     if kind is model_kind.TFLITE and "int8" in found.dtypes and (left := left_in_float(path.read_bytes())):
         lines.append("  left in float: " + ", ".join(left))
-    return {"kind": kind.words, **asdict(found)}, [jail.shown(line) for line in lines]
+    return {"kind": kind.words, **asdict(found)}, [libraries.shown(line) for line in lines]

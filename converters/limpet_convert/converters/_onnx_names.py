@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limpet_convert import pairing
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Graph, Tracer
 from limpet_convert.layers import distance
+from limpet_convert.libraries import called, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -96,10 +97,8 @@ def _session(onnx_model: Any, outputs: list[str]) -> Any:
     laid_open.graph.output.extend(onnx.ValueInfoProto(name=out) for out in outputs if out not in requested)
     options = runtime.SessionOptions()
     options.log_severity_level = 4
-    try:
+    with called("onnxruntime", "opening the model"):
         return runtime.InferenceSession(laid_open.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own, none of a common kind.
-        raise ConvertError(f"onnxruntime cannot run this model: {str(error).splitlines()[0]}") from error
 
 
 def _fits(wanted: Any, values: FloatArray) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.libraries import called, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,16 +31,14 @@ def freeze(function: Callable[..., Any], shapes: Mapping[str, Sequence[int | Non
     tf = need("tensorflow", "convert-tensorflow")
     constants = need("tensorflow.python.framework.convert_to_constants", "convert-tensorflow")
     specs = [tf.TensorSpec(tuple(shape), tf.float32, name) for name, shape in shapes.items()]
-    concrete = tf.function(function).get_concrete_function(*specs)
-    frozen = constants.convert_variables_to_constants_v2(concrete)
-    logging.getLogger("absl").setLevel(
-        logging.ERROR
-    )  # It asks for variables to track, and a frozen graph has none.
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
-    try:
+    with called("TensorFlow", "tracing the model"):
+        concrete = tf.function(function).get_concrete_function(*specs)
+        frozen = constants.convert_variables_to_constants_v2(concrete)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    with called(
+        "TensorFlow", "converting to TFLite", explain=lambda error, _: explain(str(error), _makers(frozen))
+    ):
         return bytes(converter.convert())
-    except Exception as error:  # ConverterError, and others of MLIR's passes.
-        raise ConvertError(explain(str(error), _makers(frozen))) from error
 
 
 def _makers(frozen: Any) -> dict[str, list[str]]:
@@ -53,12 +50,11 @@ def _makers(frozen: Any) -> dict[str, list[str]]:
 
 
 def explain(text: str, makers: dict[str, list[str]]) -> str:
-    """Turn the converter's text into what a person can act on."""
+    """Turn the converter's text into what a person can act on, empty where it names no op of the model."""
     ops = list(dict.fromkeys(re.findall(r"tf\.([A-Z]\w+)", text)))
     found = [op for op in ops if op in makers]
     if not found:
-        said = text.strip().splitlines() or ["no reason given"]
-        return f"TFLite cannot express this model: {said[0]}"
+        return ""
     parts = []
     for op in found:
         layers = ", ".join(dict.fromkeys(_layer(name) for name in makers[op]))

@@ -5,10 +5,7 @@ convert(model, Path("word.mlpackage"), Config(weights="int8"), shapes=[(1, 49, 1
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -17,9 +14,10 @@ import numpy as np
 from limpet.models.coreml import specification
 from limpet_convert.coreml import compress, frontends, package
 from limpet_convert.errors import ConvertError
+from limpet_convert.libraries import called
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from limpet.contracts.data import Array
@@ -89,7 +87,7 @@ def convert(
     as uint8 (height, width, 3). ``ConvertError`` or ``ModelError`` names what of the model cannot be converted.
     """
     coremltools = specification.library()
-    with _quiet():
+    with called("coremltools", "making the Core ML model"):
         inputs = _inputs(coremltools, config, shapes)
         made, names = frontends.convert(model, inputs, _options(coremltools, config))
         spec = made.get_spec()
@@ -177,11 +175,3 @@ def _describe(coremltools: Any, spec: Any, config: Config, names: Sequence[str])
     metadata.shortDescription, metadata.versionString = config.description, config.version
     if config.labels and not config.classifier:
         metadata.userDefined[specification.LABELS] = json.dumps(config.labels, ensure_ascii=False)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep coremltools' progress bars, and its warnings about versions, off the screen."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield

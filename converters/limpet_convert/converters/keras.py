@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from limpet_convert.converters import _tensorflow
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
+from limpet_convert.libraries import called, need
 
 SUFFIXES = (".keras", ".h5")
 IN_JAIL = True
@@ -41,13 +42,18 @@ def load(path: Path) -> Any:
     """Read a model file. ``ConvertError`` where it is damaged, or brings code that would run: a Lambda layer."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     keras = need("keras", "convert-tensorflow")
-    try:
+    with called("Keras", f"{path}: reading the model", explain=lambda error, _: _lambda(path, error)):
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises what comes; safe mode refuses with ValueError.
-        text = str(error).strip().split("\n")[0]
-        if "unsafe" in str(error) or "Lambda" in str(error):
-            text = "it has a Lambda layer, whose Python code would run here; write it as a separate layer class"
-        raise ConvertError(f"{path}: Keras cannot read it: {text}") from error
+
+
+def _lambda(path: Path, error: Exception) -> str:
+    """Say what to do if Keras' safe mode refuses a Lambda layer."""
+    if "unsafe" not in str(error) and "Lambda" not in str(error):
+        return ""
+    return (
+        f"{path}: Keras cannot read it: it has a Lambda layer, whose Python code would run here; write it as a "
+        "separate layer class"
+    )
 
 
 def live(path: Path, config: Config) -> tuple[Any, tuple[int, ...]]:

@@ -24,7 +24,8 @@ from limpet_convert import foreign
 from limpet_convert.converters import _onnx_names
 from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Graph
-from limpet_convert.jail import Jail, shown
+from limpet_convert.jail import Jail
+from limpet_convert.libraries import called, last_line, need, with_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +110,8 @@ def _made(files: Sequence[Path], config: Config, names: Sequence[str]) -> bytes:
         said = (done.stdout + done.stderr).decode(errors="replace")
         made = sorted((work / "out").glob("*_float32.tflite"))
         if not made:
-            raise ConvertError(f"{path}: onnx2tf cannot express it: {shown(_reason(said))}")
+            text = f"{path}: onnx2tf cannot express it: {last_line(said) or 'no reason given'}"
+            raise ConvertError(with_log(text, said), said)
         return read_file(made[0], 1 << 31)
 
 
@@ -140,24 +142,12 @@ def _makes(node: Any, flex: list[str]) -> bool:
     return any(node.op_type.lower() in kind.lower() for kind in flex)
 
 
-def _reason(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if "ERROR" in line.upper() or "not" in line.lower()]
-    return (telling or lines or ["no reason given"])[0][:_TEXT]
-
-
 def read(path: Path) -> tuple[Any, list[str]]:
     """Return the model and the names of its inputs, having looked whether the file is whole."""
-    try:
-        import onnx
-    except ModuleNotFoundError as error:
-        raise ConvertError("onnx is not installed; it comes with: pip install 'limpet[convert-onnx]'") from error
-    try:
+    onnx = need("onnx", "convert-onnx")
+    with called("onnx", f"{path}: not a whole ONNX model"):
         model = onnx.load(path)
         onnx.checker.check_model(model)
-    except Exception as error:  # protobuf's and onnx's own, none of a common kind.
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConvertError(f"{path}: not a whole ONNX model: {text[0]}") from error
     constants = {one.name for one in model.graph.initializer}
     return model, [one.name for one in model.graph.input if one.name not in constants]
 

@@ -9,7 +9,8 @@ import msgspec
 
 from limpet.wording import suggest
 from limpet_convert.converters import _tensorflow
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
+from limpet_convert.libraries import called, need
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,8 @@ def convert(path: Path, config: Config) -> bytes:
     tf = need("tensorflow", "convert-tensorflow")
     if not (path / "saved_model.pb").is_file():
         raise ConvertError(f"{path}: no SavedModel; there is no saved_model.pb in it")
-    loaded = tf.saved_model.load(str(path))
+    with called("TensorFlow", f"{path}: reading the SavedModel"):
+        loaded = tf.saved_model.load(str(path))
     if config.signature not in loaded.signatures:
         known = suggest(config.signature, loaded.signatures)
         raise ConvertError(f"{path}: there is no signature {config.signature!r}{known}")

@@ -6,22 +6,16 @@ anything but tensors are refused before they are opened.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import os
-import warnings
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from limpet_convert.converters import _pickles, _torch_names
-from limpet_convert.errors import ConvertError, need
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from limpet_convert.errors import ConvertError
+from limpet_convert.libraries import called, need, reason
 
 SUFFIXES = (".pt2", ".pt", ".pth", ".ts", ".torchscript")
 IN_JAIL = True
@@ -78,7 +72,7 @@ def live(path: Path, config: Config) -> tuple[Any, tuple[int, ...]]:
     if config.layout == "channels_last" and examples[0].ndim > 2:
         torch, graph = need("torch"), program.module(check_guards=False)
         examples = _channels_last(torch, graph, examples)
-        with quiet():
+        with called("PyTorch", f"{path}: exporting the model with channels last"):
             program = torch.export.export(torch.fx.GraphModule(graph, graph.graph), examples)
     return program, tuple(examples[0].shape)
 
@@ -89,11 +83,8 @@ def load(path: Path) -> Any:
     if not zipfile.is_zipfile(path):
         raise ConvertError(f"{path}: not an exported program, or cut short; write it with torch.export.save")
     _pickles.refuse_code(path)
-    try:
-        with quiet():
-            program = torch.export.load(path)
-    except Exception as error:  # torch raises what comes.
-        raise ConvertError(f"{path}: PyTorch cannot read it: {str(error).splitlines()[0]}") from error
+    with called("PyTorch", f"{path}: reading the exported program"):
+        program = torch.export.load(path)
     if not program.example_inputs or not program.example_inputs[0]:
         raise ConvertError(f"{path}: export it with example inputs, a batch of 1")
     return program
@@ -106,18 +97,15 @@ def to_tflite(module: Any, examples: tuple[Any, ...], layout: str = "as_is") -> 
     """
     torch = need("torch", "convert-torch")
     os.environ.setdefault("PJRT_DEVICE", "CPU")
-    with quiet():
-        converter = need("litert_torch", "convert-torch")
-        try:
-            graph = _torch_names.named(_graph(torch, module, examples))
-            if layout == "channels_last":
-                examples = _channels_last(torch, graph, examples)
-            # A separate GraphModule: the exported program's checks inputs against the sizes it was made for.
-            wrapped = torch.fx.GraphModule(graph, graph.graph)
-            with torch.no_grad():
-                return _exported(converter.convert(wrapped, examples))
-        except Exception as error:  # torch.export and MLIR raise what comes.
-            raise ConvertError(_torch_names.explain(error)) from error
+    converter = need("litert_torch", "convert-torch")
+    with called("litert-torch", "converting to TFLite", explain=lambda error, _: _torch_names.explain(error)):
+        graph = _torch_names.named(_graph(torch, module, examples))
+        if layout == "channels_last":
+            examples = _channels_last(torch, graph, examples)
+        # A separate GraphModule: the exported program's checks inputs against the sizes it was made for.
+        wrapped = torch.fx.GraphModule(graph, graph.graph)
+        with torch.no_grad():
+            return _exported(converter.convert(wrapped, examples))
 
 
 def _graph(torch: Any, module: Any, examples: tuple[Any, ...]) -> Any:
@@ -157,26 +145,12 @@ def _exported(model: Any) -> bytes:
 def _traced(path: Path, examples: tuple[Any, ...]) -> Any:
     torch = need("torch", "convert-torch")
     exporting = need("torch._export.converter", "convert-torch")
-    try:
-        with quiet():
-            script = torch.jit.load(str(path)).eval()
-            return exporting.TS2EPConverter(script, examples).convert().module(check_guards=False)
-    except Exception as error:
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConvertError(
-            f"{path}: not a traced model that can be exported again ({text[-1]}); "
-            "save it with torch.export.save instead"
-        ) from error
 
+    def explain(error: Exception, said: str) -> str:
+        why = reason(error, said, last=True)
+        what = f"{path}: not a traced model that can be exported again ({why})"
+        return f"{what}; save it with torch.export.save instead"
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the converters' own talk off the terminal."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+    with called("PyTorch", f"{path}: reading the traced model", explain=explain):
+        script = torch.jit.load(str(path)).eval()
+        return exporting.TS2EPConverter(script, examples).convert().module(check_guards=False)

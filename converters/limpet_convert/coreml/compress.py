@@ -14,7 +14,8 @@ import numpy as np
 
 from limpet_convert import mil
 from limpet_convert.coreml import package
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
+from limpet_convert.libraries import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

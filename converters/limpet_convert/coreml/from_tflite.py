@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Graph
+from limpet_convert.libraries import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

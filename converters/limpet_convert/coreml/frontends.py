@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
+from limpet_convert.libraries import need
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limpet_convert.errors import need
+from limpet_convert.libraries import need
 
 if TYPE_CHECKING:
     from limpet.contracts.data import Array

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from limpet.contracts.fields import UnwindowedInput, WindowSpec
-from limpet_convert.errors import need
+from limpet_convert.libraries import need
 from limpet_convert.recipes import Origin, Recipe
 
 if TYPE_CHECKING:

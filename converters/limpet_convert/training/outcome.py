@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from limpet_convert import confusion
-from limpet_convert.errors import need
+from limpet_convert.libraries import need
 
 if TYPE_CHECKING:
     from pathlib import Path

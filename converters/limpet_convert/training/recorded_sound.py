@@ -15,7 +15,8 @@ import numpy as np
 
 from limpet.recordings import layouts
 from limpet.sources import _sound
-from limpet_convert.errors import ConvertError, need
+from limpet_convert.errors import ConvertError
+from limpet_convert.libraries import need
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limpet_convert.converters import keras as converter
-from limpet_convert.errors import need
 from limpet_convert.int8 import repeatable
+from limpet_convert.libraries import need
 from limpet_convert.training.networks import DEPTHWISE, FIRST
 
 if TYPE_CHECKING:

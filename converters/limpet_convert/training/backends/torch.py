@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from limpet_convert.converters.torch import quiet
-from limpet_convert.errors import need
+from limpet_convert.libraries import called, need
 from limpet_convert.training.networks import DEPTHWISE, FIRST
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ class TorchModel:
         torch, network = self._torch, self._network
         whole = [self._body, torch.nn.Softmax(dim=-1)] if network.loss == "cross_entropy" else [self._body]
         module = torch.nn.Sequential(*whole).eval()
-        with quiet():
+        with called("PyTorch", f"{path}: exporting the network"):
             torch.export.save(torch.export.export(module, (torch.zeros(1, *network.shape),)), path)
 
 
