@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from limpet_convert import regression
 from limpet_convert.compare import is_surely_behind, worst_group
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _compared(comparison: Comparison) -> list[str]:
     return [
         "## Compared with float",
         "",
-        f"Both give the same answer on {comparison.agreement:.2%} of the windows that the model learned from.",
+        f"{agreed(comparison)} that the model learned from.",
         "",
     ]
 
@@ -97,8 +98,22 @@ def _measured(comparison: Comparison) -> list[str]:
     for name, value in comparison.converted.items():
         if isinstance(value, float):
             lines.append(f"| {name} | {comparison.exact[name]:.4f} | {value:.4f} |")
-    lines += ["", f"Both give the same answer on {comparison.agreement:.2%} of the windows.", ""]
+    lines += ["", f"{agreed(comparison)}.", ""]
+    lines += regression.rows(comparison.exact, comparison.converted, comparison.quantities)
+    lines += [line for note in comparison.notes for line in (f"Note: {note}.", "")]
     return lines + _by_group(comparison)
+
+
+def agreed(comparison: Comparison) -> str:
+    """Return the agreement as the beginning of a sentence, which ends with the windows."""
+    share = f"{comparison.agreement:.2%} of the windows"
+    if not comparison.quantities:
+        return f"Both give the same answer on {share}"
+    which = "Both answers differ"
+    if len(comparison.quantities) > 1:
+        worst = regression.worst(comparison.quantities)
+        which = f"Of {len(comparison.quantities)} quantities, {worst} agrees least: both answers differ"
+    return f"{which} by at most {regression.CLOSE:.0%} of its spread on {share}"
 
 
 def _by_group(comparison: Comparison) -> list[str]:

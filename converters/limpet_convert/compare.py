@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from limpet import beta
-from limpet_convert import detections, metrics, runners
+from limpet_convert import detections, metrics, regression, runners
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from limpet.contracts.data import Array, FloatArray
     from limpet_convert.data import Windows
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 HEADLINE = {"classify": "accuracy", "anomaly": "f1", "regress": "r2", "detect": "map"}
 """The metric of a task whose loss is counted in points: hundredths."""
-CLOSE = 0.1
-"""Of the targets' standard deviation: so near two numbers must be to agree."""
 
 
 @dataclass
@@ -31,7 +31,9 @@ class Comparison:
     """One variant against float. ``failures`` says which thresholds it misses; empty is a pass.
 
     ``errors``: of each output the largest and the mean absolute difference, and the relative one. ``kept``: the
-    layers of a mixture that stayed in more than int8, and in what.
+    layers of a mixture that stayed in more than int8, and in what. ``quantities``: of a regression, how far each
+    agrees, see ``regression.agreements``. ``notes``: what makes the figures say less than they seem to, a sentence
+    each.
     """
 
     variant: str
@@ -46,6 +48,8 @@ class Comparison:
     errors: list[dict[str, float]]
     changes: list[dict[str, Any]]
     groups: dict[str, Metrics] = field(default_factory=dict)
+    quantities: dict[str, dict[str, float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
 
@@ -74,8 +78,8 @@ def compare(  # noqa: PLR0913, PLR0917 - two models, data, and how to judge
     """Compare two models' outputs over the same windows with known answers."""
     if windows.targets is None:
         raise ConvertError("data.targets: missing; there is nothing to compare with")
-    judges: dict[str, type[_Judge]] = {"detect": _OfBoxes}
-    judge = judges.get(bundle.task, _OfNumbers)(bundle, windows.values, windows.targets)
+    judges: dict[str, type[_Judge]] = {"detect": _OfBoxes, "regress": _OfQuantities}
+    judge = judges.get(bundle.task, _OfScores)(bundle, windows.values, windows.targets)
     before, after = judge.metrics(exact.values), judge.metrics(other.values)
     metric = HEADLINE[bundle.task]
     return Comparison(
@@ -91,6 +95,8 @@ def compare(  # noqa: PLR0913, PLR0917 - two models, data, and how to judge
         errors=[_error(a, b) for a, b in zip(exact.values, other.values, strict=True)],
         changes=judge.changes(exact.values, other.values),
         groups=_groups(judge, metric, other.values, groups),
+        quantities=judge.quantities(exact.values, other.values),
+        notes=judge.notes(exact.values, other.values),
     )
 
 
@@ -101,8 +107,10 @@ def judged(comparison: Comparison, limits: Verify) -> Comparison:
         found.append(f"{one.metric} lost {one.metric_loss_points:.2f} points, at most {limits.max_metric_loss:g}")
     if limits.min_metric is not None and not one.converted[one.metric] >= limits.min_metric:
         found.append(f"{one.metric} {one.converted[one.metric]:.4g}, at least {limits.min_metric:g}")
+    found += _ruined(one, limits.max_metric_loss)
     if not one.agreement >= limits.min_agreement:
-        found.append(f"agreement {one.agreement:.2%}, at least {limits.min_agreement:.2%}")
+        where = f" of {regression.worst(one.quantities)}" if len(one.quantities) > 1 else ""
+        found.append(f"agreement{where} {one.agreement:.2%}, at least {limits.min_agreement:.2%}")
     if limits.max_size_ratio is not None and not one.size_ratio <= limits.max_size_ratio:
         found.append(f"size {one.size_ratio:.3f} of float, at most {limits.max_size_ratio:g}")
     if not one.calibration_loss <= limits.max_calibration_loss:
@@ -110,6 +118,23 @@ def judged(comparison: Comparison, limits: Verify) -> Comparison:
     if limits.max_slice_gap is not None and (behind := _behind(one, limits.max_slice_gap)):
         found.append(behind)
     return comparison
+
+
+def _ruined(one: Comparison, limit: float) -> list[str]:
+    """Return which of several quantities lost more than so many points: the mean of all can hide it."""
+    before, after = (metrics.get("outputs", {}) for metrics in (one.exact, one.converted))
+    if len(before) < 2:
+        return []
+    lost = {
+        name: 100 * (figures["r2"] - after[name]["r2"])
+        for name, figures in before.items()
+        if figures["r2"] is not None
+    }
+    return [
+        f"r2 of {name} lost {points:.2f} points, at most {limit:g}"
+        for name, points in lost.items()
+        if not points <= limit
+    ]
 
 
 def _error(exact: FloatArray, other: FloatArray) -> dict[str, float]:
@@ -138,7 +163,11 @@ def _groups(judge: _Judge, metric: str, outputs: Sequence[FloatArray], groups: A
 
 def worst_group(comparison: Comparison) -> str | None:
     """Return the group with the lowest metric, ``None`` if there are no groups."""
-    groups = comparison.groups
+    groups = {
+        name: figures
+        for name, figures in comparison.groups.items()
+        if not np.isnan(figures[comparison.metric])  # R² of a group whose targets are all the same
+    }
     return min(groups, key=lambda name: float(groups[name][comparison.metric]), default=None)
 
 
@@ -183,6 +212,12 @@ class _Judge(Protocol):
     def changes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[dict[str, Any]]:
         """Return which labels turned into which, most often first."""
 
+    def quantities(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> dict[str, dict[str, float]]:
+        """Return how far each quantity of a regression agrees."""
+
+    def notes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[str]:
+        """Return what makes the figures say less than they seem to."""
+
 
 class _OfBoxes:
     """Detections."""
@@ -204,9 +239,18 @@ class _OfBoxes:
         before, after = (self._reader.read(outputs, reported=True) for outputs in (exact, other))
         return detections.changes(before, after, self._reader.labels)
 
+    def quantities(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> dict[str, dict[str, float]]:  # noqa: ARG002
+        return {}
 
-class _OfNumbers:
-    """Classes, anomalies and quantities."""
+    def notes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[str]:
+        found = [self._reader.read(outputs, reported=True) for outputs in (exact, other)]
+        if any(len(boxes.kinds) for side in found for boxes in side):
+            return []
+        return ["neither model finds a box in any window, so agreement says nothing. Check bundle.transforms"]
+
+
+class _OfScores:
+    """Classes and anomalies."""
 
     def __init__(self, bundle: Bundle, inputs: FloatArray, targets: Array) -> None:
         self._bundle = bundle
@@ -221,27 +265,18 @@ class _OfNumbers:
 
     def metrics(self, outputs: Sequence[FloatArray], chosen: Array | slice = slice(None)) -> Metrics:
         targets = self._targets[chosen]
-        first = outputs[0][chosen].reshape(len(targets), -1)
         if self._bundle.task == "classify":
+            first = outputs[0][chosen].reshape(len(targets), -1)
             return metrics.classification(first, targets, self._bundle.labels)
-        if self._bundle.task == "anomaly":
-            return metrics.anomaly(self._scores(outputs)[chosen], targets, self._bundle.decoder["threshold"])
-        if targets.size != first.size:
-            raise ConvertError(
-                f"data.targets: {targets.size} numbers for {first.size} outputs of the model over {len(first)} "
-                "windows; one for each, in their order"
-            )
-        return metrics.regression(first, targets)
+        return metrics.anomaly(self._scores(outputs)[chosen], targets, self._threshold)
+
+    @property
+    def _threshold(self) -> float:
+        return float(self._bundle.decoder["threshold"])
 
     def agreement(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> float:
         """Return the share of windows on which both say the same."""
-        if self._bundle.task == "classify":
-            return float((self._said(exact) == self._said(other)).mean())
-        if self._bundle.task == "anomaly":
-            limit = self._bundle.decoder["threshold"]
-            return float(((self._scores(exact) >= limit) == (self._scores(other) >= limit)).mean())
-        close = CLOSE * max(float(self._targets.std()), 1e-9)
-        return float((np.abs(exact[0] - other[0]) <= close).mean())
+        return float((self._said(exact) == self._said(other)).mean())
 
     def changes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[dict[str, Any]]:
         """Return which classes turned into which, most often first."""
@@ -256,8 +291,27 @@ class _OfNumbers:
         ]
         return sorted(found, key=lambda one: -int(one["windows"]))
 
+    def quantities(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> dict[str, dict[str, float]]:  # noqa: ARG002
+        return {}
+
+    def notes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[str]:
+        """Say where both models give one answer to all windows: then they agree without any proof."""
+        said = {int(one) for outputs in (exact, other) for one in np.unique(self._said(outputs))}
+        if len(said) != 1 or len(np.unique(self._targets)) < 2:
+            return []
+        if self._bundle.task == "classify":
+            label = self._bundle.labels[said.pop()]
+            what = f"both models say {label!r} for every window, so agreement says nothing"
+            return [f"{what}. Check the order of bundle.labels, and bundle.transforms"]
+        scores, side = self._scores(exact), "at or above" if said.pop() else "below"
+        text = f"every score is {side} decoder.threshold = {self._threshold:g}, so agreement says nothing. "
+        return [f"{text}The float model's scores are {scores.min():.4g} to {scores.max():.4g}"]
+
     def _said(self, outputs: Sequence[FloatArray]) -> Array:
-        return np.asarray(outputs[0].reshape(len(self._targets), -1).argmax(axis=1))
+        """Return the class of each window, or 1 for an anomaly and 0 for none."""
+        if self._bundle.task == "classify":
+            return np.asarray(outputs[0].reshape(len(self._targets), -1).argmax(axis=1))
+        return np.asarray(self._scores(outputs) >= self._threshold, np.int64)
 
     def _scores(self, outputs: Sequence[FloatArray]) -> FloatArray:
         """Return the mean squared error of the reconstruction, or the model's own score."""
@@ -265,3 +319,43 @@ class _OfNumbers:
         if found.shape[1] == 1:
             return found[:, 0]
         return np.asarray(np.square(found - self._inputs.reshape(found.shape)).mean(axis=1), np.float32)
+
+
+class _OfQuantities:
+    """Numbers of a regression, each quantity by itself."""
+
+    def __init__(self, bundle: Bundle, inputs: FloatArray, targets: Array) -> None:  # noqa: ARG002
+        self._bundle = bundle
+        self._targets = np.reshape(targets, (len(targets), -1)).astype(np.float64)
+        if self._targets.size and not np.ptp(self._targets, axis=0).any():
+            raise ConvertError(
+                f"data.targets: all {len(targets)} windows have the same target ({self._targets.flat[0]:g}). "
+                "Verify with windows whose targets differ"
+            )
+
+    def _numbers(self, outputs: Sequence[FloatArray]) -> NDArray[np.float64]:
+        found = regression.numbers(outputs)
+        if found.shape != self._targets.shape:
+            raise ConvertError(
+                f"data.targets: {self._targets.size} numbers for {found.size} outputs of the model over "
+                f"{len(found)} windows; one for each, in their order"
+            )
+        return found
+
+    def metrics(self, outputs: Sequence[FloatArray], chosen: Array | slice = slice(None)) -> Metrics:
+        wanted = regression.quantities(self._bundle, outputs)
+        return regression.metrics(self._numbers(outputs)[chosen], self._targets[chosen], wanted)
+
+    def agreement(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> float:
+        """Return the share of numbers that are close, of the quantity where it is lowest."""
+        return min(one["agreement"] for one in self.quantities(exact, other).values())
+
+    def changes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[dict[str, Any]]:  # noqa: ARG002
+        return []
+
+    def quantities(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> dict[str, dict[str, float]]:
+        wanted = regression.quantities(self._bundle, exact)
+        return regression.agreements(self._numbers(exact), self._numbers(other), self._targets, wanted)
+
+    def notes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[str]:  # noqa: ARG002
+        return regression.notes(self._numbers(exact), self._targets, regression.quantities(self._bundle, exact))

@@ -26,6 +26,7 @@ from limpet_convert import (
     observers,
     on_device,
     package,
+    regression,
     report,
     runners,
     search,
@@ -286,8 +287,13 @@ class Conversion:
             return found
         if test.targets is None or bundle.task not in {"classify", "regress"}:
             return Fitted(bundle.decoder, bundle.postprocess)
-        outputs = self._run(path).values[0].reshape(len(test), -1)
-        names = uncertainty.quantities(bundle, runners.open_model(path).outputs[0].name, outputs.shape[1])
+        values = self._run(path).values
+        sizes = [int(np.prod(one.shape[1:])) for one in values]
+        outputs = regression.numbers(values).astype(np.float32)
+        if bundle.task == "classify":
+            outputs = outputs[:, : sizes[0]]
+        of_model = [spec.name for spec in runners.open_model(path).outputs]
+        names = uncertainty.quantities(bundle, list(zip(of_model, sizes, strict=True)))
         known = uncertainty.Known(test.targets, test.runs, names)
         return uncertainty.fit(bundle, self.project.uncertainty, outputs, known)
 

@@ -136,11 +136,12 @@ class Verify(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What the packaged variant must keep. Otherwise the exit status is 1, and no bundle is written."""
 
     max_metric_loss: Loss = 1.0
-    """Largest loss in points: hundredths of the task's metric."""
+    """Largest loss in points: hundredths of the task's metric. Each number of a regression counts."""
     min_metric: float | None = None
     """What the metric must reach at all. Default: no limit. Example: `0.9`."""
     min_agreement: Share = 0.98
-    """Share of the test windows on which the variant and the float model must agree."""
+    """Share of the test windows on which the variant and the float model must agree. Numbers of a regression agree
+    if they differ by at most a tenth of their spread. The number with the lowest share counts."""
     max_size_ratio: Loss | None = None
     """Largest size, divided by the float model's. Default: no limit. Example: `0.3`."""
     max_calibration_loss: Loss = 1.0

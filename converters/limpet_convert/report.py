@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from limpet_convert import confusion, on_device
+from limpet_convert import confusion, on_device, regression
 from limpet_convert.detections import NOTHING
 from limpet_convert.libraries import need
 
@@ -75,6 +75,7 @@ def markdown(project: Project, found: Found) -> str:
         if one.variant == bundle.variant:
             verdict = "Yes" if not one.failures else "No: " + "; ".join(one.failures)
             lines += [f"**{verdict}.** `{one.variant}` is what gets packaged.", ""]
+            lines += [line for note in one.notes for line in (f"Note: {note}.", "")]
     if project.data.seen:
         lines += [
             "The model learned from these windows. They compare variants, and do not show how good it is.",
@@ -132,7 +133,9 @@ def _details(one: Comparison, packaged: str) -> list[str]:
     if one.variant != packaged:
         return []
     lines = [f"## {one.variant} in detail", ""]
-    named = [name for name in ("map", "map50", "auc", "f1", "ece", "mae", "rmse") if name in one.converted]
+    named = [
+        name for name in ("map", "map50", "auc", "f1", "ece", "mae", "rmse", "nrmse") if name in one.converted
+    ]
     lines += [f"* {name}: {one.exact[name]:.4f} float, {one.converted[name]:.4f} {one.variant}" for name in named]
     lines += [
         f"* layer `{layer}` stays in {precision}, with what reads it" for layer, precision in one.kept.items()
@@ -143,7 +146,7 @@ def _details(one: Comparison, packaged: str) -> list[str]:
             f"{error['relative']:.2%} of its spread"
         )
     lines.append("")
-    lines += _classes(one)
+    lines += _classes(one) + regression.rows(one.exact, one.converted, one.quantities)
     if counts := one.converted.get("confusion"):
         lines += confusion.table(list(one.converted["classes"]), counts)
     lines += [_change(change) for change in one.changes[:10]]

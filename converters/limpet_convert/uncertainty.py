@@ -81,9 +81,9 @@ def fit(bundle: Bundle, wanted: Uncertainty, outputs: FloatArray, known: Known) 
     return Fitted(bundle.decoder, bundle.postprocess)
 
 
-def quantities(bundle: Bundle, output: str, count: int) -> list[str]:
-    """Return the names that the decoder ``regress`` gives so many numbers of one output."""
-    usual = [output] if count == 1 else [f"{output}[{number}]" for number in range(count)]
+def quantities(bundle: Bundle, outputs: Sequence[tuple[str, int]]) -> list[str]:
+    """Return the names that the decoder ``regress`` gives the numbers of outputs, each a name and how many."""
+    usual = [name if count == 1 else f"{name}[{number}]" for name, count in outputs for number in range(count)]
     return list(bundle.decoder.get("names") or bundle.labels or usual)
 
 

@@ -141,6 +141,15 @@ def test_two_detectors_are_compared_as_the_device_reads_them() -> None:
     assert by_group == {"day": {"map": 1.0, "windows": 1}, "night": {"map": 1.0, "windows": 1}}
 
 
+def test_detectors_that_find_nothing_agree_without_proof() -> None:
+    windows = Windows(np.zeros((1, 4), np.float32), np.array([[[0, *LEFT]]]), {})
+    empty, some = compare.Outputs([head()], 1000), compare.Outputs([head((LEFT, 0, 0.9))], 1000)
+    found = compare.compare("int8", empty, empty, windows, bundle(threshold=0.5))
+    assert found.agreement == 1
+    assert found.notes[0].startswith("neither model finds a box in any window, so agreement says nothing")
+    assert compare.compare("int8", some, empty, windows, bundle(threshold=0.5)).notes == []
+
+
 def test_outputs_that_the_decoder_cannot_read_are_refused() -> None:
     with pytest.raises(ConvertError, match="unclear with 2 labels"):
         Reader.of(bundle()).specs([(1, 10, 9)])

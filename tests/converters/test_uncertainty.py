@@ -137,8 +137,11 @@ def test_intervals_are_in_the_unit_of_the_decoder() -> None:
 
 
 def test_names_of_quantities_are_those_that_the_decoder_gives() -> None:
-    assert uncertainty.quantities(bundle(decoder={"kind": "regress"}, labels=[]), "out", 1) == ["out"]
-    assert uncertainty.quantities(bundle(decoder={"kind": "regress"}, labels=[]), "out", 2) == ["out[0]", "out[1]"]
+    assert uncertainty.quantities(bundle(decoder={"kind": "regress"}, labels=[]), [("out", 1)]) == ["out"]
+    assert uncertainty.quantities(bundle(decoder={"kind": "regress"}, labels=[]), [("out", 2)]) == [
+        "out[0]",
+        "out[1]",
+    ]
 
 
 def test_a_bayes_filter_gets_the_transitions_of_the_recordings() -> None:

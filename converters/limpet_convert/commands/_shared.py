@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from limpet.errors import ConfigError
-from limpet_convert import devices
+from limpet_convert import devices, regression
 from limpet_convert.conversion import Conversion
 from limpet_convert.devices import Login
 from limpet_convert.progress import Progress
@@ -119,8 +119,10 @@ def faulty_layer_lines(found: Diagnosis | None) -> list[str]:
 def comparison_lines(comparisons: Sequence[Comparison]) -> Iterator[str]:
     """Say how good each variant is, and which thresholds it misses."""
     for one in comparisons:
+        least = f" ({regression.worst(one.quantities)})" if len(one.quantities) > 1 else ""
         yield (
             f"{one.variant}: {one.size:,} B ({one.size_ratio:.3f} of float), {one.metric} "
-            f"{one.exact[one.metric]:.4f} -> {one.converted[one.metric]:.4f}, agreement {one.agreement:.2%}"
+            f"{one.exact[one.metric]:.4f} -> {one.converted[one.metric]:.4f}, agreement {one.agreement:.2%}{least}"
         )
         yield from (f"  misses: {failure}" for failure in one.failures)
+        yield from (f"  note: {note}" for note in one.notes)
