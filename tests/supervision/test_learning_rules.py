@@ -173,7 +173,7 @@ def test_what_was_counted_survives_a_restart_and_damage_is_reported(tmp_path: Pa
 
 def test_a_slice_that_falls_behind_and_a_model_that_decays_are_reported_once(tmp_path: Path) -> None:
     desk, rare = Desk(tmp_path), random.Random(3)
-    desk.learning.expect(EXPECTED)
+    desk.learning.expect("s", EXPECTED)
     for _ in range(40):
         desk.say("walk" if rare.random() < 0.5 else "idle")
     (slice_,), (advice,) = desk.named("slice_behind"), desk.named("retraining_advised")
@@ -215,7 +215,7 @@ def adapting(state: Path, boot: str = "b1") -> Desk:
 
 def test_priors_are_adapted_explained_kept_and_undone(tmp_path: Path) -> None:
     desk = adapting(tmp_path)
-    desk.learning.expect(EXPECTED)
+    desk.learning.expect("s", EXPECTED)
     for _ in range(20):
         desk.say("walk")
     found = desk.learning.correction("motion", "shake", 3)
@@ -234,7 +234,7 @@ def test_priors_are_adapted_explained_kept_and_undone(tmp_path: Path) -> None:
     assert again.learning.correction("motion", "shake", 3) is None
     assert again.journal()[-1] == ("adaptation_undone", "adaptation 1 (priors) is undone: by anna")
     third = adapting(tmp_path, "b3")
-    third.learning.expect(EXPECTED)
+    third.learning.expect("s", EXPECTED)
     third.say("walk")
     assert third.named("adapted") == []
     report = third.ledger.account("motion").adaptations
@@ -245,7 +245,7 @@ def test_priors_are_adapted_explained_kept_and_undone(tmp_path: Path) -> None:
 def test_nothing_is_adapted_while_models_are_compared_or_without_the_key(tmp_path: Path) -> None:
     desk = adapting(tmp_path)
     desk.compared = True
-    desk.learning.expect(EXPECTED)
+    desk.learning.expect("s", EXPECTED)
     for _ in range(25):
         desk.say("walk")
     assert desk.named("adapted") == []
@@ -262,7 +262,7 @@ def test_nothing_is_adapted_while_models_are_compared_or_without_the_key(tmp_pat
 
 def test_a_pipeline_that_cannot_run_with_an_adaptation_goes_on_without_it(tmp_path: Path) -> None:
     desk = adapting(tmp_path)
-    desk.learning.expect(EXPECTED)
+    desk.learning.expect("s", EXPECTED)
     for _ in range(20):
         desk.say("walk")
     desk.learning.swap_failed("motion", "its postprocess has no scores")
@@ -275,12 +275,30 @@ def test_a_pipeline_that_cannot_run_with_an_adaptation_goes_on_without_it(tmp_pa
     assert len(desk.named("adaptation_undone")) == 1
 
 
+def test_attack_a_worker_that_lost_its_pipeline_teaches_it_nothing(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, adapt={"offsets": {"windows": 100, **ALWAYS}})
+    desk.learning.expect("s", EXPECTED)
+    desk.learning.take_levels("s", "motion", Levels(200, (1.0,), (0.0,)))
+    desk.learning.close()
+    kept = read(tmp_path, desk.damaged.append)
+    desk.ledger.assign({"motion": "other"}, 0.0)
+    desk.learning.expect("s", msgspec.structs.replace(EXPECTED, accuracy=0.01))
+    desk.learning.take_levels("s", "motion", Levels(1 << 40, (9e9,), (0.0,)))
+    desk.learning.expect("s", msgspec.structs.replace(EXPECTED, pipeline="unknown"))
+    desk.say("walk")
+    assert desk.health.expected == 0.95
+    desk.learning.close()
+    after = read(tmp_path, desk.damaged.append).pipelines
+    assert after.keys() == {"motion"}
+    assert after["motion"].followed == kept.pipelines["motion"].followed
+
+
 def test_slow_drift_of_a_sensor_is_followed_but_not_while_a_monitor_reports_a_fault(tmp_path: Path) -> None:
     desk = Desk(tmp_path, adapt={"offsets": {"windows": 100, **ALWAYS}})
 
     def period(mean: float) -> None:
         for _ in range(4):
-            desk.learning.take_levels("motion", Levels(5000, (mean, 5.0), (4.0, 1.0)))
+            desk.learning.take_levels("s", "motion", Levels(5000, (mean, 5.0), (4.0, 1.0)))
         desk.say("walk")
 
     period(10.0)

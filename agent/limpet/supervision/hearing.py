@@ -80,7 +80,7 @@ class Hearing:
             if not self._ledger.has_moved(cell, record.pipeline):
                 self._hear_of_shadow(record)
         elif isinstance(record, Expected):
-            self._learning.expect(record)
+            self._learning.expect(cell, record)
         elif isinstance(record, Snapshot | KeptFile | WindowTimes | EventDetected | LeftOut):
             self._hear_of_window(cell, record)
         else:
@@ -123,14 +123,12 @@ class Hearing:
     def _count(self, cell: str, record: Heartbeat) -> None:
         self._ledger.add(cell, record, monotonic())
         for pipeline, figures in record.pipelines.items():
-            if not self._ledger.has_moved(cell, pipeline):
-                self._hear_of_monitors(pipeline, figures.monitors)
-        if self._comparisons.at_work:
-            for pipeline, figures in record.pipelines.items():
-                self._comparisons.take_errors(pipeline, figures.errors)
-        for pipeline, figures in record.pipelines.items():
+            if self._ledger.has_moved(cell, pipeline):
+                continue
+            self._hear_of_monitors(pipeline, figures.monitors)
+            self._comparisons.take_errors(pipeline, figures.errors)
             if figures.levels is not None:
-                self._learning.take_levels(pipeline, figures.levels)
+                self._learning.take_levels(cell, pipeline, figures.levels)
         if self._planner.backups.watched:
             self._watch_latencies(record)
         if cell in self._planner.plan.cells:

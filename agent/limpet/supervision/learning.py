@@ -112,6 +112,7 @@ class Learning:
         self._config = config
         self._remembered.use(config.pipelines)
         self._known = {name: one for name, one in self._known.items() if name in config.pipelines}
+        self._expected = {name: one for name, one in self._expected.items() if name in config.pipelines}
         for name, wanted in config.pipelines.items():
             known, allowed = self._of(name).adaptations, _kinds(wanted)
             if gone := [kind for kind in known.held if kind not in allowed]:
@@ -162,30 +163,34 @@ class Learning:
 
     # --- what workers report
 
-    def expect(self, record: Expected) -> None:
-        """Take what the reference of a bundle says."""
-        self._expected[record.pipeline] = record
+    def expect(self, cell: str, record: Expected) -> None:
+        """Take what the reference of a bundle says, from the cell that runs the pipeline now."""
+        if record.pipeline in self._config.pipelines and not self._has_moved(cell, record.pipeline):
+            self._expected[record.pipeline] = record
 
     def drifted(self, pipeline: str, event: DriftEvent) -> None:
         """Take note of an alarm of a monitor. A fault of a sensor is no reason for a training."""
+        now = monotonic()
+        # A worker that was taken over names its monitors as it likes.
+        self._over = {name: one for name, one in self._over.items() if now < one[1]}
         alarms = self._drifts.setdefault(pipeline, {})
         faults = self._faults.setdefault(pipeline, set())
         faults.discard(event.monitor)
         if event.type == "end":
             if (since := alarms.pop(event.monitor, None)) is not None:
-                self._over[pipeline, event.monitor] = since, monotonic() + INTERRUPTED
+                self._over[pipeline, event.monitor] = since, now + INTERRUPTED
         elif event.fault:
             faults.add(event.monitor)
         else:
-            before, until = self._over.pop((pipeline, event.monitor), (0.0, 0.0))
-            since = monotonic() - event.since_s
-            alarms.setdefault(event.monitor, min(before, since) if monotonic() < until else since)
+            since = now - event.since_s
+            before, _ = self._over.pop((pipeline, event.monitor), (since, 0.0))
+            alarms.setdefault(event.monitor, min(before, since))
 
-    def take_levels(self, pipeline: str, levels: changes.Levels) -> None:
-        """Take the channel means of some windows of a pipeline."""
+    def take_levels(self, cell: str, pipeline: str, levels: changes.Levels) -> None:
+        """Take the channel means of some windows of a pipeline, from the cell that runs it now."""
         wanted = self._config.pipelines.get(pipeline)
         limits = wanted.adapt.offsets if wanted is not None and wanted.adapt is not None else None
-        if limits is None:
+        if limits is None or self._has_moved(cell, pipeline):
             return
         known = self._of(pipeline).followed or Followed()
         known = replace(known, present=known.present.plus(levels))
@@ -421,6 +426,10 @@ class Learning:
         if last.state not in AT_WORK or not last.model:
             return None
         return Running(last.model, last.version, self._around.compared(pipeline))
+
+    def _has_moved(self, cell: str, pipeline: str) -> bool:
+        """Whether another cell runs a pipeline now. A former worker may still send, and may not teach."""
+        return self._around.ledger.has_moved(cell, pipeline)
 
     def _of(self, pipeline: str) -> Learned:
         return self._known.get(pipeline) or Learned()
