@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import sys
 from datetime import datetime, timezone
@@ -16,9 +17,13 @@ from PIL import Image
 
 from limpet import cli
 from limpet.captures import form, ring, sealing
+from limpet.commands._captures_give import Given
+from limpet.commands._captures_remote import Remote
+from limpet.commands._captures_taking import LEAST_BYTES, Taking
 from limpet.contracts.captures import Truth, WindowForm
+from limpet.errors import LimpetError
 from limpet_convert import data, project
-from support.captured import capture
+from support.captured import capture, packed
 from support.sshd import sshd
 
 if TYPE_CHECKING:
@@ -256,3 +261,67 @@ def test_what_cannot_be_a_label_is_left_out_and_counted(
     add(root, 4, 1.5)
     assert run("export", tmp_path / "new", root, "--labels", "answer") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_captures_of_several_devices_are_copied_and_deleted_where_they_are(state: Path, tmp_path: Path) -> None:
+    stick, here = tmp_path / "stick", tmp_path / "here"
+    assert run("pull", state, stick) == 0
+    add(stick / "lathe", 1, device="lathe")
+    assert run("pull", stick, here, "--device", "press", "--delete") == 1
+    assert [one.capture.number for one in ring.entries(here / "press", "motion")] == [1, 2, 3]
+    assert [(there.name, name) for there, name in ring.rings(stick) if ring.entries(there, name)] == [
+        ("lathe", "motion")
+    ]
+    assert run("pull", stick, here, "--delete") == 0
+    assert [there.name for there, name in ring.rings(here)] == ["lathe", "press"]
+    assert not any(stick.rglob("*.capture"))
+    assert run("delete", "--all", "--folder", here) == 0
+    assert not any(here.rglob("*.capture"))
+
+
+def given(number: int, device: str, problem: str = "") -> Given:
+    return Given(b"" if problem else packed(capture(number=number, device=device)), problem=problem)
+
+
+def test_attack_a_host_gives_captures_of_one_device_and_of_no_other_hosts(tmp_path: Path) -> None:
+    press = Taking(tmp_path, None, "kitchen.local", 1 << 20)
+    press.take(iter([given(1, "press"), given(1, "lathe"), given(2, "press")]))
+    assert press.taken.names == [("press", "motion/1"), ("press", "motion/2")]
+    assert "of the device 'lathe' is left out" in press.taken.problems[0]
+    again = Taking(tmp_path, None, "kitchen.local", 1 << 20)
+    assert again.known() == {"press": ["motion/1", "motion/2"]}
+    again.take(iter([given(3, "lathe"), given(3, "press")]))
+    assert again.taken.names == [("press", "motion/3")]
+    intruder = Taking(tmp_path, None, "hall.local", 1 << 20)
+    assert intruder.known() == {}
+    with pytest.raises(LimpetError, match="add: --device press"):
+        intruder.take(iter([given(9, "press")]))
+    moved = Taking(tmp_path, "press", "hall.local", 1 << 20)
+    moved.take(iter([given(9, "press")]))
+    assert Taking(tmp_path, None, "hall.local", 1).known()["press"][-1] == "motion/9"
+
+
+def test_attack_a_device_that_gives_without_end_is_cut(tmp_path: Path) -> None:
+    endless = Taking(tmp_path, None, "kitchen.local", 10 * LEAST_BYTES)
+    endless.take(given(number, "press") for number in itertools.count(1))
+    assert len(endless.taken.names) == 10
+    assert "--most-bytes 40960 ends it here" in endless.taken.problems[0]
+    words = Taking(tmp_path, None, "kitchen.local", 1 << 20)
+    words.take(given(1, "press", "\x1b[2J" * 10_000) for _ in range(25))
+    assert (len(words.taken.problems), words.taken.more_problems) == (20, 5)
+    assert {len(problem) for problem in words.taken.problems} == {300}
+
+
+def test_attack_a_device_that_floods_standard_error_fills_no_disk(tmp_path: Path) -> None:
+    flood = tmp_path / "limpet.sh"
+    flood.write_text(
+        "#!/bin/sh\nhead -c 20000000 /dev/zero | tr '\\0' x >&2\nprintf '\\n\\033[2Jno room\\n' >&2\nexit 1\n"
+    )
+    flood.chmod(0o755)
+    (tmp_path / "server").mkdir()
+    with sshd(tmp_path / "server") as server:
+        remote = Remote(server.url().partition("?")[0], str(flood), server.config)
+        with pytest.raises(LimpetError, match=r": \\x1b\[2Jno room$"):
+            list(remote.captures(None, {}))
+        with pytest.raises(LimpetError, match="no room"):
+            remote.delete(["motion/1"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limpet.captures import ring
-from limpet.commands._captures_folder import FOLDER, add_config, inner, root_of
+from limpet.commands._captures_folder import FOLDER, add_config, each, inner, root_of
 from limpet.errors import LimpetError
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ def _delete(arguments: argparse.Namespace) -> int:
     names = _names_on_input() if arguments.names == ["-"] else arguments.names
     if bool(names) == arguments.all and arguments.names != ["-"]:
         raise LimpetError("name captures, as `limpet captures list` shows them, or use --all")
-    if arguments.all:
-        names = [one.capture.name for name in ring.pipelines(root) for one in ring.entries(root, name)]
     found = [ring.path_named(root, name) for name in names]
-    if missing := [name for name, path in zip(names, found, strict=True) if not os.path.lexists(path)]:
+    if arguments.all:
+        found = [one.path for one in each(root, None, [])]
+    elif missing := [name for name, path in zip(names, found, strict=True) if not os.path.lexists(path)]:
         raise LimpetError(f"there is no capture {missing[0]} in {root}; nothing was deleted")
     for path in found:
         ring.delete(path)
