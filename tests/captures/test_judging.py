@@ -50,6 +50,15 @@ def test_a_window_is_unsure_by_margin_set_or_abstention(output: Any, why: str) -
     assert unsure(output, Answer("idle", 0.9), KeepOptions()) == why
 
 
+def test_the_margin_is_that_of_the_posterior_if_there_is_one_else_that_of_all_classes() -> None:
+    alone = Classification("idle", 0.5, [ScoredLabel("idle", 0.5)], abstained=False)
+    assert unsure(alone, Answer("idle", 0.5), KeepOptions()) == ""
+    assert unsure(alone, Answer("idle", 0.5), KeepOptions(), [0.05, 0.5, 0.45]) == "margin 0.05"
+    assert unsure(alone, Answer("idle", 0.5), KeepOptions(margin=0.0), [0.05, 0.5, 0.45]) == ""
+    filtered = msgspec.structs.replace(alone, posterior={"idle": 0.9, "walk": 0.1})
+    assert unsure(filtered, Answer("idle", 0.9), KeepOptions(), [0.05, 0.5, 0.45]) == ""
+
+
 def test_a_low_score_is_unsure_only_if_the_options_say_so() -> None:
     assert not unsure({}, Answer("idle", 0.3), KeepOptions())
     assert unsure({}, Answer("idle", 0.3), KeepOptions(score=0.6)) == "score 0.3"

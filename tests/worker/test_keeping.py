@@ -27,6 +27,7 @@ from limpet.updates.answers import Answer, Pair, Pairs
 from limpet.worker import kept_window
 from limpet.worker.keeping import MOST_WAITING, Keeper
 from limpet.worker.kept_window import TooLargeError
+from support import models
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,7 @@ class Desk:
         self.pipeline = Pipeline(plan_model(SHUTTLE, source, ["cpu"], cache))
         self.lost: Counter[Loss] = Counter()
         self.keeper = Keeper(self.pipeline.plan, KeepOptions(**(QUIET | options)), self.lost)
-        self.pipeline.observe(self.keeper.see)
+        self.keeper.observe(self.pipeline)
         self.kept: list[tuple[Kept, bytes]] = []
         self.answers: list[Answered] = []
         self.fed = 0
@@ -143,6 +144,22 @@ def test_a_window_about_which_the_shadow_disagrees_is_kept_though_it_is_gone(des
     desk.keeper.compare(Pairs("p", "m", 1, "n", 2, [pair(2, 0.0), pair(-900, 0.0)]))
     desk.feed(2)
     assert desk.take() == [2, 5]
+
+
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_close_classes_are_unsure_though_a_result_names_the_best_one_alone(tmp_path: Path, top_k: int) -> None:
+    path = models.dense(tmp_path / "scores.tflite", 3, 3, int8=False)
+    decoder = {"kind": "classify", "labels": ["a", "b", "c"], "top_k": top_k}
+    options = KeepOptions(**QUIET | {"margin": 0.1})
+    wanted = PipelineConfig(source="samples", model="", decoder=decoder, keep=options)
+    source = SampleSpec((3,), np.dtype(np.float32), ("a", "b", "c"), 10.0)
+    rows = np.array([[0.8, 0.1, 0.1], [0.46, 0.1, 0.44], [0.1, 0.54, 0.36]], np.float32)
+    with Pipeline(plan_model(path, source, ["cpu"], tmp_path, wanted)) as pipeline:
+        keeper = Keeper(pipeline.plan, options, Counter())
+        keeper.observe(pipeline)
+        results = list(pipeline.feed(Samples(rows, np.arange(3), np.arange(3), 0)))
+    assert [len(one.output.top) for one in results] == [top_k] * 3
+    assert [(one.held.result.sample, one.detail) for one in keeper.waiting] == [(1, "margin 0.02")]
 
 
 FRAME = ArrayFrame(np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8))

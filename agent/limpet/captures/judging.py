@@ -74,14 +74,17 @@ class Judge:
         """Keep the next window, as a shadow gave another answer to one that is gone."""
         self._disagreed = detail
 
-    def see(self, output: Any, answer: Answer, *, event: bool) -> Verdict:
-        """Judge the next window. ``answer``: its output in short. ``event``: a stage found an event in it."""
+    def see(self, output: Any, answer: Answer, *, event: bool, scores: Sequence[float] | None = None) -> Verdict:
+        """Judge the next window. ``answer``: its output in short. ``event``: a stage found an event in it.
+
+        ``scores``: the probability of each class, if they are known.
+        """
         labels = labels_of(answer)
         found: dict[Reason, str] = {}
         if event or self._commanded or self._after or self._drifted or self._disagreed:
             self._look_at_requests(found, event=event)
         self._look_at_labels(labels, found)
-        if detail := unsure(output, answer, self._options):
+        if detail := unsure(output, answer, self._options, scores):
             found["unsure"] = detail
         if found:
             return self._verdict(found, labels, event=event)
@@ -142,27 +145,38 @@ def labels_of(answer: Answer) -> Sequence[str]:
     return tuple(dict.fromkeys(value)) if isinstance(value, list) else ()
 
 
-def unsure(output: Any, answer: Answer, options: KeepOptions) -> str:
+def unsure(output: Any, answer: Answer, options: KeepOptions, scores: Sequence[float] | None = None) -> str:
     """Return in words why the model is not sure of an output, empty if it is.
 
-    An output without scores, sets and abstention is never unsure.
+    An output without scores, sets and abstention is never unsure. ``scores``: see ``Judge.see``.
     """
     if isinstance(output, _ABSTAINING) and output.abstained and options.abstained:
         return "the model abstained"
-    if type(output) is Classification and (why := _unsure_class(output, options)):
+    if type(output) is Classification and (why := _unsure_class(output, options, scores)):
         return why
     if answer.score is not None and answer.score < options.score:
         return f"score {answer.score:.3g}"
     return ""
 
 
-def _unsure_class(output: Classification, options: KeepOptions) -> str:
-    labels, top = output.set, output.top
+def _unsure_class(output: Classification, options: KeepOptions, scores: Sequence[float] | None) -> str:
+    labels = output.set
     if labels is not None and options.set_size and not 0 < len(labels) < options.set_size:
         return f"a set of {len(labels)} labels"
-    if len(top) < 2:
-        return ""
-    first, second = top[0].score, top[1].score
-    if first is not None and second is not None and first - second < options.margin:
-        return f"margin {first - second:.3g}"
-    return ""
+    margin = _margin(output, scores) if options.margin else None
+    return f"margin {margin:.3g}" if margin is not None and margin < options.margin else ""
+
+
+def _margin(output: Classification, scores: Sequence[float] | None) -> float | None:
+    """Return by how much the best class exceeds the second, ``None`` if only one is known.
+
+    By default, a result names the best class alone: ``scores`` have the second one. A posterior goes first.
+    """
+    given: Sequence[float | None] = [one.score for one in output.top]
+    if output.posterior:
+        given = list(output.posterior.values())
+    elif len(given) < 2 and scores is not None:
+        given = sorted(scores, reverse=True)
+    if len(given) < 2 or given[0] is None or given[1] is None:
+        return None
+    return given[0] - given[1]

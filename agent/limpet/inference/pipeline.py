@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from copy import deepcopy
 from itertools import chain, repeat
 from time import monotonic_ns, time_ns
@@ -186,6 +186,11 @@ class Pipeline:
         self._observers.append(observer)
         if self._batches is not None:
             self._batches.observed = True
+
+    def want_scores(self) -> None:
+        """Have ``Window.scores`` set for observers from the next window on, if the decoder can do that."""
+        with suppress(ModelError):
+            self.graph.output_stages.want_scores()
 
     def stop_observing(self, observer: Observer) -> None:
         """Show windows to ``observer`` no more. It may call this itself."""

@@ -17,6 +17,7 @@ from limpet.bucket import Bucket
 from limpet.captures import sealing
 from limpet.captures.judging import Judge
 from limpet.contracts.messages import KeepTaken
+from limpet.contracts.outputs import Classification
 from limpet.inference import agreement
 from limpet.untrusted import printable
 from limpet.wire.border import cleaned
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from limpet.contracts.captures import KeepOptions, Loss
     from limpet.contracts.data import Array, Window
     from limpet.contracts.drift import OpenAlarm
+    from limpet.inference.pipeline import Pipeline
     from limpet.inference.plan import PipelinePlan
     from limpet.updates.answers import Answer, Pairs
     from limpet.wire.records import Result
@@ -75,6 +77,7 @@ class Keeper:
         self._windows = plan.transforms.windows
         self._lost = lost
         self._judge = Judge(options)
+        self._reads_scores = bool(options.margin) and plan.decoder.abilities.output is Classification
         self._hour = Bucket(options.per_hour / HOUR, options.per_hour)
         self._recent: deque[_Held] = deque(maxlen=MOST_RECENT)
         self._recent_bytes = 0
@@ -86,6 +89,12 @@ class Keeper:
         self._alarms: frozenset[str] = frozenset()
         self.shadowed = False
         """Whether a shadow runs the same windows, and may disagree."""
+
+    def observe(self, pipeline: Pipeline) -> None:
+        """Look at the windows of a pipeline from now on."""
+        if self._reads_scores:
+            pipeline.want_scores()
+        pipeline.observe(self.see)
 
     # --- what makes windows worth keeping
 
@@ -130,7 +139,8 @@ class Keeper:
     def _see(self, window: Window, result: Result[Any]) -> None:
         answer = agreement.answer(result.output)
         event = bool(window.events) and any(event.type != "update" for event in window.events)
-        verdict = self._judge.see(result.output, answer, event=event)
+        scores = window.scores.tolist() if self._reads_scores and window.scores is not None else None
+        verdict = self._judge.see(result.output, answer, event=event, scores=scores)
         samples = window.samples
         if samples is None:
             return
@@ -267,7 +277,7 @@ class Keeping:
         keeper = Keeper(running.pipeline.plan, options, running.lost)
         self._close(running.name)
         self._keepers[running.name] = keeper
-        running.pipeline.observe(keeper.see)
+        keeper.observe(running.pipeline)
 
     def forget(self, name: str) -> None:
         """Let go of the windows of a pipeline that is closed, or keeps none any more."""
