@@ -84,3 +84,10 @@ def same_reason(one: str, other: str) -> bool:
 def updated(old: str, new: str) -> str:
     """Return the reason that holds now: ``old`` if nothing is known or ``new`` gives the same one."""
     return old if not new or same_reason(old, new) else new
+
+
+def answered(answer: object) -> str:
+    """Return an answer or a truth in words: a label, a number, several labels, or nothing."""
+    if isinstance(answer, list):
+        return ", ".join(map(str, answer)) or "nothing"
+    return "nothing" if answer is None else str(answer)

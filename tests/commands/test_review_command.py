@@ -74,6 +74,24 @@ def test_lines_of_standard_input_label_skip_go_back_and_are_unsure(folder: Path)
     assert again.stdout.splitlines() == [f"0 answers kept in {folder}"]
 
 
+def test_a_digit_never_becomes_a_label_by_mistake(folder: Path) -> None:
+    done = review(folder, typed="3\n0\nu\n=3\n")
+    assert done.stdout.count("3 stands for no label here; to type a label, begin with =") == 1
+    assert truths(folder) == [None, "unsure", "3"]
+    listed = subprocess.run([LIMPET, "captures", "list", str(folder)], capture_output=True, text=True, check=True)
+    assert listed.stdout.splitlines()[0].endswith("truth: nothing")
+
+
+def test_a_digit_that_is_a_label_is_its_own_key(tmp_path: Path) -> None:
+    for number, answer in enumerate(["7", "3", "other", "3"], 1):
+        add(tmp_path / "captures", number, answer)
+    done = review(tmp_path / "captures", "--labels", "5", typed="3\n1\n0\n7\n5\n=0\n")
+    assert truths(tmp_path / "captures") == ["3", "7", "5", "0"]
+    assert "\n3  5  7  = another label" in done.stdout
+    assert "1 stands for no label here" in done.stdout
+    assert "0 stands for no label here" in done.stdout
+
+
 def test_a_script_labels_and_the_export_makes_a_training_set_of_it(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

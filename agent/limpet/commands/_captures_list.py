@@ -9,6 +9,7 @@ import msgspec
 
 from limpet.commands._captures_folder import add_folder, each, root_of
 from limpet.untrusted import printable
+from limpet.wording import answered
 
 if TYPE_CHECKING:
     import argparse
@@ -48,11 +49,10 @@ def _line(one: Entry) -> str:
     capture = one.capture
     time = "time unknown" if capture.clock else f"{capture.time:%Y-%m-%d %H:%M:%S}"
     score = "" if capture.score is None else f" {capture.score:.0%}"
-    answer = "nothing" if capture.answer is None else str(capture.answer)
     parts = [
         capture.name,
         time,
-        f"{answer}{score}",
+        f"{answered(capture.answer)}{score}",
         ", ".join(capture.reasons) + (f" ({capture.detail})" if capture.detail else ""),
         _truth(one.truth),
         "encrypted" if capture.encrypted_for else "",
@@ -64,4 +64,4 @@ def _line(one: Entry) -> str:
 def _truth(truth: Truth | None) -> str:
     if truth is None:
         return ""
-    return "person is unsure" if truth.unsure else f"truth: {truth.truth}"
+    return "person is unsure" if truth.unsure else f"truth: {answered(truth.truth)}"

@@ -12,8 +12,10 @@ from limpet.errors import UnreadableError
 from limpet.extras import install_extra
 from limpet.recorder.plot import braille, drawable
 from limpet.recordings import layouts
+from limpet.review.session import choices, offers_nothing
 from limpet.untrusted import printable
 from limpet.watch.words import padded
+from limpet.wording import answered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,10 +41,10 @@ def heading(entry: Entry, place: str) -> list[str]:
     capture = entry.capture
     time = "time unknown" if capture.clock else f"{capture.time:%Y-%m-%d %H:%M:%S}"
     score = "" if capture.score is None else f" {capture.score:.0%}"
-    answer = "nothing" if capture.answer is None else str(capture.answer)
+    answer = answered(capture.answer)
     why = ", ".join(capture.reasons) + (f" ({capture.detail})" if capture.detail else "")
     truth = entry.truth
-    before = "" if truth is None else "unsure" if truth.unsure else str(truth.truth)
+    before = "" if truth is None else "unsure" if truth.unsure else answered(truth.truth)
     lines = [
         f"{place}  {capture.device} {capture.name}  {time}",
         f"kept: {why}",
@@ -56,8 +58,10 @@ def keys(queue: Queue, answer: object) -> str:
     """Return the line that says what a person can press or type."""
     if isinstance(answer, float):
         return "a number  u unsure  s skip  b back  q end"
-    chosen = "  ".join(f"{number} {label}" for number, label in enumerate(queue.labels, 1))
-    return printable(f"{chosen}  0 nothing  = another label  u unsure  s skip  b back  p play  q end".strip())
+    chosen = [key if key == label else f"{key} {label}" for key, label in choices(queue.labels).items()]
+    nothing = ["0 nothing"] if offers_nothing(queue.labels) else []
+    rest = ["= another label", "u unsure", "s skip", "b back", "p play", "q end"]
+    return printable("  ".join([*chosen, *nothing, *rest]))
 
 
 def window(capture: Capture, contents: Contents, size: tuple[int, int], *, colour: bool) -> list[str]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from limpet.contracts.captures import Answer
 
 MOST_OFFERED = 9
-"""Labels that have their own key."""
+"""Labels that are offered, of those that are no digits."""
+DIGITS = frozenset("0123456789")
 NOTHING = "0"
 """What a person types if nothing is there."""
 
@@ -68,31 +69,48 @@ class Queue:
 
 
 def offered(entries: Sequence[Entry], labels: Iterable[str]) -> list[str]:
-    """Return labels to choose from: those wanted first, then those of answers and truths, the commonest first."""
+    """Return labels to choose from: those wanted first, then those of answers and truths, the commonest first.
+
+    If some are digits, they come first, in their order.
+    """
     seen: Counter[str] = Counter()
     for one in entries:
         truth = None if one.truth is None else one.truth.truth
         for answer in (truth, one.capture.answer):
             named = [answer] if isinstance(answer, str) else answer if isinstance(answer, list) else []
             seen.update(name for name in named if not label_problem(name))
-    return list(dict.fromkeys([*labels, *(name for name, _ in seen.most_common())]))[:MOST_OFFERED]
+    found = dict.fromkeys([*labels, *(name for name, _ in seen.most_common())])
+    return [*sorted(DIGITS & found.keys()), *[name for name in found if name not in DIGITS][:MOST_OFFERED]]
+
+
+def choices(labels: Sequence[str]) -> dict[str, str]:
+    """Return what to press for labels that are offered. A digit that is a label itself stands for no other one."""
+    digits = {name: name for name in labels if name in DIGITS}
+    return digits or {str(number): name for number, name in enumerate(labels[:MOST_OFFERED], 1)}
+
+
+def offers_nothing(labels: Sequence[str]) -> bool:
+    """Whether 0 means that nothing is there. It does not if it could be a label."""
+    return DIGITS.isdisjoint(labels)
 
 
 def understood(text: str, answer: Answer, labels: Sequence[str]) -> Step:
     """Return what a typed line means for a capture with this answer. ``LimpetError`` says what is wrong with it.
 
-    A digit is one of the labels. If the model answered with a number, the text is a number. Several labels have
-    commas between them. A label that is named like a command begins with ``=``.
+    A digit is one of the labels, see ``choices``. If the model answered with a number, the text is a number.
+    Several labels have commas between them. A label that is named like a command or a digit begins with ``=``.
     """
     text = text.strip()
     if text in WORDS:
         return WORDS[text]
     if isinstance(answer, float):
         return Said(number(text))
-    if text == NOTHING:
+    if (chosen := choices(labels).get(text)) is not None:
+        return labelled(chosen, answer)
+    if text == NOTHING and offers_nothing(labels):
         return Said()
-    if text.isascii() and text.isdecimal() and len(text) == 1 and int(text) <= len(labels):
-        return labelled(labels[int(text) - 1], answer)
+    if text in DIGITS:
+        raise LimpetError(f"{text} stands for no label here; to type a label, begin with =")
     return labelled(text.removeprefix("="), answer)
 
 
