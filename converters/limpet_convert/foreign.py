@@ -212,6 +212,13 @@ class Onnx:
         except UnreadableError as error:
             raise UnreadableError(f"{path}: not a whole ONNX model: {error}") from error
 
+    def input_sizes(self) -> dict[str, list[int | None] | None]:
+        """Return the shape of each input, ``None`` for an open size, or in place of a shape that is unknown."""
+        constants = {constant.text(8) for constant in self.graph.messages(5)}
+        return {
+            value.text(1): _sizes(value) for value in self.graph.messages(11) if value.text(1) not in constants
+        }
+
     def tensors(self) -> Iterator[ProtobufMessage]:
         """Yield the constants, those in attributes and in nested graphs too."""
         graphs = [self.graph, *(g for training in self.model.messages(20) for g in training.messages(1))]
@@ -219,6 +226,14 @@ class Onnx:
             yield from _onnx_tensors(graph)
         for node in self.nodes:
             yield from _attribute_tensors(node)
+
+
+def _sizes(value: ProtobufMessage) -> list[int | None] | None:
+    shapes = value.message(2).message(1).messages(2)
+    if not shapes:
+        return None
+    sizes = [size.number(1) for size in shapes[0].messages(1)]
+    return [size if 0 < size < 1 << 31 else None for size in sizes]
 
 
 def _onnx_tensors(graph: ProtobufMessage) -> Iterator[ProtobufMessage]:

@@ -12,8 +12,7 @@ from typing import Any
 
 import msgspec
 
-from limpet_convert.converters import _tensorflow
-from limpet_convert.errors import ConvertError
+from limpet_convert.converters import _shapes, _tensorflow
 from limpet_convert.libraries import called, need
 
 SUFFIXES = (".keras", ".h5")
@@ -27,7 +26,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Keras."""
 
     shape: list[int] | None = None
-    """Shape of the input without the batch, if the model leaves it open. Example: `[128, 6]`."""
+    """Shape of the input, if the model leaves sizes open, with the batch or without it. Example: `[128, 6]`."""
     open_batch: bool = False
     """Leave the batch open, so that a device may run many windows at once. An accelerator may refuse such a
     model."""
@@ -59,7 +58,7 @@ def _lambda(path: Path, error: Exception) -> str:
 def live(path: Path, config: Config) -> tuple[Any, tuple[int, ...]]:
     """Return the model itself and its input's shape with the batch, for another output than TFLite."""
     model = load(path)
-    return model, (1, *(config.shape or model.inputs[0].shape[1:]))
+    return model, (1, *_shapes.closed(config.shape, model.inputs[0].shape, len(model.inputs)))
 
 
 def save(model: Any, path: Path) -> None:
@@ -86,17 +85,8 @@ def _timeless(name: str, content: bytes) -> bytes:
 
 
 def to_tflite(model: Any, shape: list[int] | None = None, batch: int | None = 1) -> bytes:
-    """Return a live model as float TFLite. ``shape`` is for a model with one input; ``batch`` may stay open."""
-    shapes = [tuple(one.shape[1:]) for one in model.inputs]
-    if shape and len(shapes) > 1:
-        raise ConvertError(f"options.shape is for a model with one input; this one has {len(shapes)}")
-    for sizes in [] if shape else shapes:
-        if any(n is None for n in sizes):
-            raise ConvertError(
-                f"the model's input has shape {list(sizes)} with sizes left open, which an int8 model cannot have;"
-                " say them as options = { shape = [100, 6] } in [model]"
-            )
-    wanted = {one.name: (batch, *(shape or sizes)) for one, sizes in zip(model.inputs, shapes, strict=True)}
+    """Return a live model as float TFLite. ``shape``: see ``Config``; ``batch`` may stay open."""
+    wanted = {one.name: (batch, *_shapes.closed(shape, one.shape, len(model.inputs))) for one in model.inputs}
     if len(wanted) == 1:
         return _tensorflow.freeze(lambda x: model(x, training=False), {"input": next(iter(wanted.values()))})
     return _tensorflow.freeze(lambda *x: model(list(x), training=False), wanted)

@@ -21,7 +21,7 @@ import numpy as np
 import limpet
 from limpet.untrusted import read_file
 from limpet_convert import foreign
-from limpet_convert.converters import _onnx_names
+from limpet_convert.converters import _onnx_names, _shapes
 from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Graph
 from limpet_convert.jail import Jail
@@ -60,7 +60,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """ONNX, through onnx2tf."""
 
     shape: list[int] | None = None
-    """Shape of the input with the batch, if the model leaves it open. Example: `[1, 128, 6]`."""
+    """Shape of the model's own input, if it leaves sizes open, with the batch or without it.
+    Example: `[6, 128]`."""
     layout: str = "channels_last"
     """`"channels_last"`: the model has the channels first; they are moved last, as windows have them.
     `"as_is"`: the model has them last."""
@@ -69,6 +70,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 def convert(path: Path, config: Config) -> bytes:
     """Return the model as float TFLite. ``ConvertError`` where it is damaged or onnx2tf cannot express it."""
     files = foreign.refuse(path)
+    if config.shape:
+        config = msgspec.structs.replace(config, shape=_with_batch(path, config.shape))
     jail = Jail(files)
     try:
         names: list[str] = jail.call("onnx_inputs", str(path.resolve()))
@@ -79,14 +82,19 @@ def convert(path: Path, config: Config) -> bytes:
     return made
 
 
+def _with_batch(path: Path, given: list[int]) -> list[int]:
+    """Return ``options.shape`` with the batch. ``ConvertError`` if it is not one of this model's."""
+    found = foreign.Onnx(path).input_sizes()
+    sizes = next(iter(found.values()), None)
+    return [1, *_shapes.closed(given, sizes, len(found))]
+
+
 def _made(files: Sequence[Path], config: Config, names: Sequence[str]) -> bytes:
     """Return what onnx2tf makes of a model and its data, the first of ``files`` and those beside it.
 
     It runs in the same sandbox, with the Python of its environment, on a copy: it writes names into the model.
     """
     path = files[0]
-    if config.shape and len(names) != 1:
-        raise ConvertError(f"{path}: options.shape is for a model with one input; this one has {', '.join(names)}")
     python = environment()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from limpet.wording import suggest
-from limpet_convert.converters import _tensorflow
+from limpet_convert.converters import _shapes, _tensorflow
 from limpet_convert.errors import ConvertError
 from limpet_convert.libraries import called, need
 
@@ -27,7 +27,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     signature: str = "serving_default"
     """Signature to convert."""
     shape: list[int] | None = None
-    """Shape of its input without the batch, if it leaves it open. Example: `[128, 6]`."""
+    """Shape of its input, if it leaves sizes open, with the batch or without it. Example: `[128, 6]`."""
 
 
 def convert(path: Path, config: Config) -> bytes:
@@ -43,16 +43,10 @@ def convert(path: Path, config: Config) -> bytes:
         raise ConvertError(f"{path}: there is no signature {config.signature!r}{known}")
     signature = loaded.signatures[config.signature]
     inputs = dict(signature.structured_input_signature[1])
-    if config.shape and len(inputs) > 1:
-        raise ConvertError(
-            f"{path}: options.shape is for a model with one input; this one has {', '.join(inputs)}"
-        )
-    shapes = {name: config.shape or spec.shape.as_list()[1:] for name, spec in inputs.items()}
-    for name, shape in shapes.items():
-        if any(n is None for n in shape):
-            raise ConvertError(
-                f"{path}: input {name!r} has shape {shape} with sizes left open; give options.shape"
-            )
+    shapes = {
+        name: _shapes.closed(config.shape, None if spec.shape.rank is None else spec.shape.as_list(), len(inputs))
+        for name, spec in inputs.items()
+    }
     outputs = sorted(signature.structured_outputs)
 
     def run(*values: Any) -> Any:

@@ -6,6 +6,7 @@ anything but tensors are refused before they are opened.
 
 from __future__ import annotations
 
+import itertools
 import os
 import zipfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from limpet_convert.converters import _pickles, _torch_names
+from limpet_convert.converters import _pickles, _shapes, _torch_names
 from limpet_convert.errors import ConvertError
 from limpet_convert.libraries import called, need, reason
 
@@ -30,7 +31,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`"channels_last"`: the model has the channels first; they are moved last, as windows have them.
     `"as_is"`: the model has them last."""
     shape: list[int] | None = None
-    """Shape of the model's own input without the batch. A traced model needs it. Example: `[6, 128]`."""
+    """Shape of the model's own input, with the batch or without it. A traced model needs it.
+    Example: `[6, 128]`."""
 
     def __post_init__(self) -> None:
         if self.layout not in {"channels_last", "as_is"}:
@@ -42,13 +44,72 @@ def convert(path: Path, config: Config) -> bytes:
     torch = need("torch", "convert-torch")
     if path.suffix == ".pt2":
         program = load(path)
-        return to_tflite(program.module(check_guards=False), program.example_inputs[0], config.layout)
+        return to_tflite(program.module(check_guards=False), _examples(program, config.shape), config.layout)
     _pickles.refuse_code(path)
     _refuse_weights(path)
     if config.shape is None:
-        raise ConvertError(f"{path}: a traced model does not keep the shape of its input; say options.shape")
-    examples = (torch.zeros(1, *config.shape),)
-    return to_tflite(_traced(path, examples), examples, config.layout)
+        raise ConvertError(
+            f"{path}: a traced model does not keep the shape of its input. Set it in [model], such as "
+            "options = { shape = [6, 100] }"
+        )
+    with called("PyTorch", f"{path}: reading the traced model"):
+        script = torch.jit.load(str(path)).eval()
+    example = _taken(torch, script, config.shape)
+    return to_tflite(_traced(path, script, (example,)), (example,), config.layout)
+
+
+def _taken(torch: Any, script: Any, given: list[int]) -> Any:
+    """Return an example that a traced model takes: its file has neither the number of axes nor the type.
+
+    ``ConvertError`` with what the model says if it takes none.
+    """
+    shapes = [(1, *given), *([tuple(given)] if given[:1] == [1] and len(given) > 1 else [])]
+    refused: ConvertError | None = None
+    for shape, dtype in itertools.product(shapes, (torch.float32, torch.int64)):
+        example = torch.zeros(*shape, dtype=dtype)
+        try:
+            _try(torch, script, example, f"model.options.shape is {given}")
+        except ConvertError as error:
+            refused = refused or error
+        else:
+            return example
+    raise refused or ConvertError(f"model.options.shape is {given}; set at least one size")
+
+
+def _try(torch: Any, script: Any, example: Any, where: str) -> None:
+    def explain(error: Exception, said: str) -> str:
+        why = reason(error, said, last=True)  # The lines before are the model's code.
+        return f"{where}, but the model does not take an input of shape {list(example.shape)}: {why}"
+
+    with torch.no_grad(), called("PyTorch", where, explain=explain):
+        script(example)
+
+
+def _examples(program: Any, given: list[int] | None) -> tuple[Any, ...]:
+    """Return the inputs to convert an exported program with: what its file leaves open as given, a batch of 1.
+
+    ``ConvertError`` if the program was exported for another shape than the given one.
+    """
+    torch = need("torch", "convert-torch")
+    examples, inputs = program.example_inputs[0], _open_sizes(program)
+    if given is None and all(sizes[:1] != [None] for sizes in inputs):
+        return tuple(examples)
+    made = []
+    for example, sizes in zip(examples, inputs, strict=True):
+        usual = [have if size is None else size for have, size in zip(example.shape, sizes, strict=True)]
+        if given is not None:
+            shape = [1, *_shapes.closed(given, sizes, len(inputs))]
+        else:
+            shape = [1 if sizes[:1] == [None] else size for size in usual[:1]] + usual[1:]
+        made.append(torch.zeros(*shape, dtype=example.dtype))
+    return tuple(made)
+
+
+def _open_sizes(program: Any) -> list[list[int | None]]:
+    """Return the shape of each input of an exported program, ``None`` for a size that it leaves open."""
+    names = set(program.graph_signature.user_inputs)
+    values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+    return [[size if isinstance(size, int) else None for size in value.shape] for value in values]
 
 
 def _refuse_weights(path: Path) -> None:
@@ -68,11 +129,12 @@ def live(path: Path, config: Config) -> tuple[Any, tuple[int, ...]]:
     It takes what the TFLite model takes: channels where ``config`` says.
     """
     program = load(path)
-    examples = program.example_inputs[0]
-    if config.layout == "channels_last" and examples[0].ndim > 2:
+    examples = _examples(program, config.shape)
+    moves = config.layout == "channels_last" and examples[0].ndim > 2
+    if moves or examples[0].shape != program.example_inputs[0][0].shape:
         torch, graph = need("torch"), program.module(check_guards=False)
-        examples = _channels_last(torch, graph, examples)
-        with called("PyTorch", f"{path}: exporting the model with channels last"):
+        examples = _channels_last(torch, graph, examples) if moves else examples
+        with called("PyTorch", f"{path}: exporting the model for windows"):
             program = torch.export.export(torch.fx.GraphModule(graph, graph.graph), examples)
     return program, tuple(examples[0].shape)
 
@@ -142,8 +204,7 @@ def _exported(model: Any) -> bytes:
         return path.read_bytes()
 
 
-def _traced(path: Path, examples: tuple[Any, ...]) -> Any:
-    torch = need("torch", "convert-torch")
+def _traced(path: Path, script: Any, examples: tuple[Any, ...]) -> Any:
     exporting = need("torch._export.converter", "convert-torch")
 
     def explain(error: Exception, said: str) -> str:
@@ -152,5 +213,4 @@ def _traced(path: Path, examples: tuple[Any, ...]) -> Any:
         return f"{what}; save it with torch.export.save instead"
 
     with called("PyTorch", f"{path}: reading the traced model", explain=explain):
-        script = torch.jit.load(str(path)).eval()
         return exporting.TS2EPConverter(script, examples).convert().module(check_guards=False)
