@@ -74,23 +74,25 @@ class Labelled(NamedTuple):
     """What is true of the windows of the recordings. ``targets``: class indices, -1 where unknown.
 
     ``groups``: the group of each window, ``None`` if there are none. ``held``: true and said classes of other
-    windows, for a model that has learned from these.
+    windows, for a model that has learned from these. ``occasions``: of each window, see ``Seen``; ``None`` if the
+    recordings say it.
     """
 
     targets: NDArray[np.int64]
     groups: Array | None = None
     held: tuple[Array, Array] | None = None
+    occasions: Array | None = None
 
 
 class Seen(NamedTuple):
     """n windows of recordings that have a result.
 
-    ``runs`` ``(n,)``: the number of the recording that each is from. ``places`` ``(n,)``: which window of all it
-    is. ``rate``: windows a second. ``whole``: see ``Gathering``.
+    ``occasions`` ``(n,)``: windows that were taken shortly after each other have the same number. ``places``
+    ``(n,)``: which window of all it is. ``rate``: windows a second. ``whole``: see ``Gathering``.
     """
 
     gathered: Gathered
-    runs: NDArray[np.int64]
+    occasions: NDArray[np.int64]
     places: NDArray[np.intp]
     features: tuple[Feature, ...]
     whole: bool
@@ -107,10 +109,12 @@ def make(project: Project, bundle: Path, labels: Sequence[str], known: Labelled)
     seen = play(project, bundle, wanted.data or project.data.test, labels)
     made = Made()
     tested = seen if wanted.data is None else play(project, bundle, project.data.test, labels)
+    if wanted.data is None and known.occasions is not None:
+        seen = seen._replace(occasions=known.occasions[seen.places])
     if wanted.data is None and project.bundle.task == "anomaly":
         seen = _chosen(seen, known.targets == 0)
-    if len(seen.runs) < LEAST:
-        made.notes.append(f"No reference: {len(seen.runs)} windows are too few; it needs {LEAST}.")
+    if len(seen.occasions) < LEAST:
+        made.notes.append(f"No reference: {len(seen.occasions)} windows are too few; it needs {LEAST}.")
         return made
     seen = _shuffled(seen)
     true = Labelled(known.targets[tested.places], None if known.groups is None else known.groups[tested.places])
@@ -121,7 +125,7 @@ def make(project: Project, bundle: Path, labels: Sequence[str], known: Labelled)
         classes = class_reference(labels, true.targets, tested.gathered.classes, seen.gathered.classes)
     features = _features(seen)
     reference = Reference(
-        windows=len(seen.runs),
+        windows=len(seen.occasions),
         rate=seen.rate,
         features=features,
         score=None if project.data.seen else _score(seen),
@@ -144,10 +148,11 @@ def play(project: Project, bundle: Path, path: Path, labels: Sequence[str]) -> S
     """Run all windows of a path's recordings through the pipeline of a bundle."""
     parts: list[Gathered] = []
     runs: list[int] = []
+    occasions: list[int] = []
     with tempfile.TemporaryDirectory(prefix="limpet-") as scratch, ExitStack() as stack:
         players: dict[SampleSpec, _Player] = {}
         end = 0
-        for number, (spec, blocks) in enumerate(data.played(project, path)):
+        for number, (occasion, spec, blocks) in enumerate(data.played(project, path)):
             if spec not in players:
                 pipeline = Pipeline(plan_model(bundle, spec, ["cpu"], Path(scratch)))
                 stack.push(pipeline)
@@ -156,17 +161,18 @@ def play(project: Project, bundle: Path, path: Path, labels: Sequence[str]) -> S
             end = players[spec].play(blocks, end) + BETWEEN_NS
             parts += players[spec].take()
             runs += [number] * (len(players[spec].results) - before)
+            occasions += [occasion] * (len(players[spec].results) - before)
             last = players[spec]
         results = [result for player in players.values() for result in player.results]
     if len(players) > 1 and not all(results):
         raise ConvertError(f"{path}: a window of a recording failed, and the recordings differ in their form")
     gathered = Gathered._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
     have = np.array(results, bool)
-    order = np.array(runs, np.int64)[have]
     timed = last.gathering_rate is not None
-    rate = _rate(gathered.times_ns, order) if timed else None
+    rate = _rate(gathered.times_ns, np.array(runs, np.int64)[have]) if timed else None
+    taken = np.array(occasions, np.int64)[have]
     return Seen(
-        gathered, order, np.flatnonzero(have), last.gathering.features.features, last.gathering.whole, rate
+        gathered, taken, np.flatnonzero(have), last.gathering.features.features, last.gathering.whole, rate
     )
 
 
@@ -228,18 +234,18 @@ def _chosen(seen: Seen, wanted: Array) -> Seen:
 
 
 def _shuffled(seen: Seen) -> Seen:
-    """Return the recordings in an order without meaning: that of their names would be one of the classes, too.
+    """Return the occasions in an order without meaning: that of their names would be one of the classes, too.
 
-    Windows of one recording stay together, as they are alike.
+    Windows of one occasion stay together in their order, as they are alike.
     """
-    numbers = np.unique(seen.runs)
+    numbers = np.unique(seen.occasions)
     places = np.random.default_rng(0).permutation(len(numbers))
-    return _at(seen, places[np.searchsorted(numbers, seen.runs)].argsort(kind="stable"))
+    return _at(seen, places[np.searchsorted(numbers, seen.occasions)].argsort(kind="stable"))
 
 
 def _at(seen: Seen, rows: NDArray[np.intp]) -> Seen:
     gathered = Gathered._make(column[rows] for column in seen.gathered)
-    return seen._replace(gathered=gathered, runs=seen.runs[rows], places=seen.places[rows])
+    return seen._replace(gathered=gathered, occasions=seen.occasions[rows], places=seen.places[rows])
 
 
 def _features(seen: Seen) -> list[FeatureReference]:
@@ -336,7 +342,7 @@ def calibrate(
     """Have each monitor choose its thresholds. All share the false alarms that the reference allows."""
     kinds = plugins.names("monitors")
     allowed = reference.false_alarms / MONTH / len(kinds)
-    scores = seen.gathered.scores if reference.score else np.full(len(seen.runs), np.nan, np.float32)
+    scores = seen.gathered.scores if reference.score else np.full(len(seen.occasions), np.nan, np.float32)
     observed = Observed(seen.gathered.features, scores, seen.gathered.classes, embeddings, seen.gathered.times_ns)
     there = {"features": bool(reference.features), "scores": reference.score is not None}
     there |= {"classes": reference.classes is not None, "embeddings": embeddings is not None}

@@ -204,7 +204,8 @@ def provenance(project: Project) -> dict[str, Any]:
         "calibration": data.calibration,
         "test": data.test,
     }
-    others = {"targets": data.targets, "groups": data.groups, "reference": project.reference.data}
+    others = {"targets": data.targets, "groups": data.groups, "occasions": data.occasions}
+    others["reference"] = project.reference.data
     paths |= {name: path for name, path in others.items() if path}
     return {
         "command": f"limpet-convert run {project.file.name}",

@@ -294,7 +294,7 @@ class Conversion:
             outputs = outputs[:, : sizes[0]]
         of_model = [spec.name for spec in runners.open_model(path).outputs]
         names = uncertainty.quantities(bundle, list(zip(of_model, sizes, strict=True)))
-        known = uncertainty.Known(test.targets, test.runs, names)
+        known = uncertainty.Known(test.targets, test.runs, names, test.occasions)
         return uncertainty.fit(bundle, self.project.uncertainty, outputs, known)
 
     def _reference(self, project: Project, path: Path) -> bundle_reference.Made:
@@ -314,8 +314,16 @@ class Conversion:
             manifest = bundling.described(project, runners.open_model(path))
             written = package.write(Path(scratch), manifest, path.read_bytes(), labels=labels)
             bundle = Path(scratch) / package.file_name(written)
-            known = bundle_reference.Labelled(targets, groups, self._confused())
+            known = bundle_reference.Labelled(targets, groups, self._confused(), self._occasions())
             return bundle_reference.make(project, bundle, labels, known)
+
+    def _occasions(self) -> Array | None:
+        """Return the occasion of each window of the recordings, if the project names them."""
+        if self.project.data.occasions is None:
+            return None
+        every = np.full(len(self.test.kept), -1, np.int64)
+        every[self.test.kept] = self.test.occasions
+        return every
 
     def _confused(self) -> tuple[Array, Array] | None:
         """Return true and said classes of windows that were held back, if there are such."""

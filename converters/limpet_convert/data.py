@@ -25,6 +25,7 @@ from limpet.inference.resolving import resolve_transforms
 from limpet.inference.stages import Transforms
 from limpet.inference.window import Windower
 from limpet.recordings import folder as recordings_folder
+from limpet.recordings import occasions as recordings_occasions
 from limpet.recordings.spans import label_of
 from limpet.sources._recordings import PICTURES, load
 from limpet.sources.tables.form import Form
@@ -53,8 +54,9 @@ MANY = 1 << 20
 class Windows:
     """Model inputs: ``values`` float32 ``(n, *what the transforms give)``; ``targets`` ``(n,)`` where known.
 
-    ``runs`` ``(n,)``: windows that follow each other have the same number. ``kept``: for each window of the
-    recordings, whether it is one of the n. ``dropped`` counts samples that the source left out, by cause.
+    ``runs`` ``(n,)``: windows that follow each other have the same number. ``occasions`` ``(n,)``: those that
+    were taken shortly after each other. ``kept``: for each window of the recordings, whether it is one of the n.
+    ``dropped`` counts samples that the source left out, by cause.
     ``left_out`` counts windows without a label in a folder of recordings, by cause.
     """
 
@@ -64,6 +66,7 @@ class Windows:
     left_out: dict[str, int] = field(default_factory=dict)
     runs: Array = field(default_factory=lambda: np.zeros(0, int))
     kept: Array = field(default_factory=lambda: np.zeros(0, bool))
+    occasions: Array = field(default_factory=lambda: np.zeros(0, int))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -76,12 +79,21 @@ def calibration(project: Project) -> Windows:
     targets = None if found.targets is None else found.targets[chosen]
     kept = found.kept.copy()
     kept[found.kept] = np.isin(np.arange(len(found)), chosen)
-    return Windows(found.values[chosen], targets, found.dropped, found.left_out, found.runs[chosen], kept)
+    return dataclasses.replace(
+        found,
+        values=found.values[chosen],
+        targets=targets,
+        runs=found.runs[chosen],
+        occasions=found.occasions[chosen],
+        kept=kept,
+    )
 
 
 def held_back(project: Project) -> Windows:
     """Return the windows to verify with, and their targets."""
     found = windows(project, project.data.test)
+    if project.data.occasions is not None:
+        found = dataclasses.replace(found, occasions=_occasions(project, project.data.occasions, len(found)))
     if project.data.targets is None:
         if found.targets is None:
             raise ConvertError(
@@ -102,6 +114,14 @@ def groups(project: Project, windows: int) -> Array | None:
     found = load_array(path, "data.groups")
     _refuse_other_number(found, "groups", path, project, windows)
     return found
+
+
+def _occasions(project: Project, path: Path, windows: int) -> Array:
+    found = load_array(path, "data.occasions")
+    _refuse_other_number(found, "occasions", path, project, windows)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise ConvertError(f"data.occasions: {path}: not a whole number for each window")
+    return found.astype(np.int64)
 
 
 def _refuse_other_number(found: Array, what: str, path: Path, project: Project, windows: int) -> None:
@@ -163,29 +183,43 @@ def windows(project: Project, path: Path) -> Windows:
     stacked = np.stack(values)
     refuse_unusable(stacked, path)
     known = np.array(targets) if len(targets) == len(values) else None
-    return Windows(stacked, known, dict(dropped), {}, np.array(runs), np.ones(len(values), bool))
+    return Windows(
+        stacked, known, dict(dropped), {}, np.array(runs), np.ones(len(values), bool), occasions=np.array(runs)
+    )
 
 
-def played(project: Project, path: Path) -> Iterator[tuple[SampleSpec, Iterator[Samples]]]:
-    """Yield the samples of each recording of a path, in the order in which ``windows`` cuts them."""
-    files = [file for file, _ in _listed(path)] or [file for file, _ in recordings(path, project.bundle.labels)]
-    for file in files:
-        yield _source(project, file, Counter())
+def played(project: Project, path: Path) -> Iterator[tuple[int, SampleSpec, Iterator[Samples]]]:
+    """Yield occasion and samples of each recording of a path, in the order in which ``windows`` cuts them."""
+    files = [(one.occasion, one.file) for one in _listed(path)] or list(
+        enumerate(file for file, _ in recordings(path, project.bundle.labels))
+    )
+    for occasion, file in files:
+        yield occasion, *_source(project, file, Counter())
 
 
-def _listed(path: Path) -> list[tuple[Path, list[Span]]]:
-    """Return files and their labels if a path is a folder of recordings, or a file listed in one; else nothing."""
+class _Listed(NamedTuple):
+    """A recording that is listed in a folder. ``occasion``: see ``limpet.recordings.occasions``."""
+
+    file: Path
+    spans: list[Span]
+    occasion: int
+
+
+def _listed(path: Path) -> list[_Listed]:
+    """Return the recordings if a path is a folder of them, or a file listed in one; else nothing."""
     base = path if path.is_dir() else path.parent
     try:
         found = recordings_folder.read(base).recordings
         return [
-            (recordings_folder.path_of(base, one), one.spans) for one in found if path in {base, base / one.file}
+            _Listed(recordings_folder.path_of(base, one), one.spans, occasion)
+            for one, occasion in zip(found, recordings_occasions.occasions(found), strict=True)
+            if path in {base, base / one.file}
         ]
     except UnreadableError as error:
         raise ConvertError(str(error)) from error
 
 
-def _recorded(project: Project, path: Path, files: Sequence[tuple[Path, Sequence[Span]]]) -> Windows:
+def _recorded(project: Project, path: Path, files: Sequence[_Listed]) -> Windows:
     """Return the windows of a folder that `limpet record` wrote, or of a file in it, with targets from the spans.
 
     A window that is not wholly in one span, or has a label that the bundle has not, is left out. If the
@@ -196,12 +230,13 @@ def _recorded(project: Project, path: Path, files: Sequence[tuple[Path, Sequence
     values: list[Array] = []
     targets: list[int] = []
     runs: list[int] = []
+    occasions: list[int] = []
     kept: list[bool] = []
     dropped: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     labels = project.bundle.labels
     run = 0
-    for file, spans in files:
+    for file, spans, occasion in files:
         run += 1
         for first, last, window in _timed(project, file, dropped):
             label = label_of(spans, first, last)
@@ -212,6 +247,7 @@ def _recorded(project: Project, path: Path, files: Sequence[tuple[Path, Sequence
                 continue
             values.append(window)
             runs.append(run)
+            occasions.append(occasion)
             targets += [labels.index(label)] if labels else []
     if left_out:
         counts = ", ".join(f"{cause} {count:,}" for cause, count in sorted(left_out.items()))
@@ -226,7 +262,9 @@ def _recorded(project: Project, path: Path, files: Sequence[tuple[Path, Sequence
     stacked = np.stack(values)
     refuse_unusable(stacked, path)
     known = np.array(targets) if labels else None
-    return Windows(stacked, known, dict(dropped), dict(left_out), np.array(runs), np.array(kept))
+    return Windows(
+        stacked, known, dict(dropped), dict(left_out), np.array(runs), np.array(kept), np.array(occasions)
+    )
 
 
 def _touches(spans: Sequence[Span], first: float, last: float) -> bool:

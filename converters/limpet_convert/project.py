@@ -55,6 +55,10 @@ class Data(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     from sub-folders or labels. Example: `"targets.npy"`."""
     groups: Path | None = None
     """`.npy` file with a group's name for each test window. Default: no groups. Example: `"groups.npy"`."""
+    occasions: Path | None = None
+    """`.npy` file with a whole number for each test window. Windows that were taken shortly after each other have
+    the same one. They do not count as independent. Default: as `recordings.json` says, else each recording has its
+    own. Example: `"occasions.npy"`."""
     seen: bool = False
     """Whether the model learned from the test windows too. Then they compare variants only."""
     source: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "replay"})

@@ -50,11 +50,18 @@ class Known:
     """What is true of n windows. ``targets`` ``(n,)`` classes, or ``(n, numbers)``.
 
     ``runs`` ``(n,)``: windows with the same number follow each other. ``names``: of the numbers of a regression.
+    ``occasions`` ``(n,)``: windows with the same number were taken shortly after each other. Default: ``runs``.
     """
 
     targets: Array
     runs: Array
     names: Sequence[str] = ()
+    occasions: Array | None = None
+
+    @property
+    def alike(self) -> Array:
+        """Windows that are not to be in two folds have the same number, ``(n,)``."""
+        return self.runs if self.occasions is None else self.occasions
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ def _calibration(outputs: FloatArray, known: Known, activation: Activation, heat
     targets = known.targets
     chances = calibration.probabilities(outputs, activation, 1.0).copy()
     before = calibration.error(chances, targets)
-    for rows, others in folds(known.runs):
+    for rows, others in folds(known.alike):
         if len(rows):
             one = calibration.temperature(outputs[others], targets[others], activation)
             chances[rows] = calibration.probabilities(outputs[rows], activation, one)
@@ -128,7 +135,7 @@ def _calibration(outputs: FloatArray, known: Known, activation: Activation, heat
 def _add_sets(found: Fitted, wanted: Uncertainty, chances: FloatArray, known: Known) -> None:
     unlike = conformal.nonconformity(chances, wanted.method)
     own = unlike[np.arange(len(unlike)), known.targets.astype(int)]
-    table, figures = _conformal(wanted, {"": own}, known.runs, found.notes)
+    table, figures = _conformal(wanted, {"": own}, known.alike, found.notes)
     if table is None:
         return
     table["quantile"] = table.pop("quantiles")[""]
@@ -137,7 +144,7 @@ def _add_sets(found: Fitted, wanted: Uncertainty, chances: FloatArray, known: Kn
     def size(quantile: float, rows: Array) -> float:
         return float(np.maximum((unlike[rows] <= quantile).sum(axis=1), 1).mean())
 
-    found.figures.update(figures | {"mean_set": round(_over_folds(own, known.runs, wanted.coverage, size), 3)})
+    found.figures.update(figures | {"mean_set": round(_over_folds(own, known.alike, wanted.coverage, size), 3)})
 
 
 def _bayes(bundle: Bundle, known: Known, notes: list[str]) -> dict[str, Any]:
@@ -197,7 +204,7 @@ def _quantities(bundle: Bundle, wanted: Uncertainty, outputs: FloatArray, known:
     scale = np.ravel(bundle.decoder.get("scale", 1.0)).astype(float)
     away = np.abs(outputs.astype(np.float64) - known.targets.reshape(outputs.shape)) * np.abs(scale)
     table, figures = _conformal(
-        wanted, {name: away[:, n] for n, name in enumerate(known.names)}, known.runs, notes
+        wanted, {name: away[:, n] for n, name in enumerate(known.names)}, known.alike, notes
     )
     if table is None:
         return Fitted(bundle.decoder, bundle.postprocess, notes=notes)
@@ -251,7 +258,8 @@ def _rounded_up(value: float) -> float:
 def folds(runs: Array) -> list[tuple[Array, Array]]:
     """Return rows and all others, ``BLOCKS`` times. Whole recordings stay together, as their windows are alike.
 
-    ``runs`` ``(n,)``: the recording of each window. If there are few, blocks of windows that follow each other.
+    ``runs`` ``(n,)``: the recording or the occasion of each window. If there are few, blocks of windows that
+    follow each other.
     """
     numbers, places = np.unique(runs, return_inverse=True)
     if len(numbers) < 2 * BLOCKS:

@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 import sys
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ from limpet.commands._captures_remote import Remote
 from limpet.commands._captures_taking import LEAST_BYTES, Taking
 from limpet.contracts.captures import Truth, WindowForm
 from limpet.errors import LimpetError
+from limpet.recordings import folder as recordings
+from limpet.recordings.occasions import occasions
 from limpet_convert import data, project
 from support.captured import capture, packed
 from support.sshd import sshd
@@ -202,6 +204,22 @@ def test_limpet_convert_reads_labelled_captures_as_the_very_windows_of_the_devic
     assert run("export", tmp_path / "all", state, "--labels", "none") == 0
     alone = data.windows(made(tmp_path, {"labels": [], "task": "regress"}), tmp_path / "all")
     assert len(alone) == 3
+
+
+def test_captures_that_overlap_or_follow_each_other_are_of_one_occasion(tmp_path: Path) -> None:
+    root = ring.folder(tmp_path / "state")
+    for number, seconds in ((1, 0.0), (2, 0.4), (3, 100.0)):
+        add(root, number, "still", time=NOW + timedelta(seconds=seconds))
+    assert run("export", tmp_path / "out", tmp_path / "state") == 0
+    found = recordings.read(tmp_path / "out").recordings
+    assert [one.started for one in found] == [NOW + timedelta(seconds=at) for at in (-0.7, -0.3, 99.3)]
+    assert data.windows(made(tmp_path, {"labels": ["still"]}), tmp_path / "out").occasions.tolist() == [0, 0, 2]
+    add(root, 4, "still", time=NOW + timedelta(seconds=0.2))
+    add(root, 5, "still", time=NOW + timedelta(seconds=0.4), device="other")
+    assert run("export", tmp_path / "out", tmp_path / "state") == 0
+    found = recordings.read(tmp_path / "out").recordings
+    assert [one.source for one in found] == ["other/motion", *4 * ["press/motion"]]
+    assert occasions(found) == [0, 1, 1, 3, 1]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from limpet import plugins
 from limpet.errors import ConfigError
 from limpet.models import bundle as bundles
 from limpet.models import reference as references
+from limpet.recordings.folder import MANIFEST, Recording, Recordings, encode
 from limpet_convert import project
 from limpet_convert.compare import is_surely_behind
 from limpet_convert.conversion import Conversion
+from limpet_convert.errors import ConvertError
 from limpet_convert.progress import Progress
 from limpet_convert.uncertainty import HeldOut, Known
 from support import models
@@ -138,6 +141,56 @@ def test_a_model_that_has_seen_all_windows_is_calibrated_by_the_answers_of_its_f
     assert np.sum(found.classes.confusion) == 600
     assert "float models that each left some recordings out" in card_of(path)
     assert manifest.metrics["uncertainty"]["temperature"] == manifest.decoder["temperature"]
+
+
+def test_captures_that_follow_each_other_say_as_much_as_one_recording_of_them(tmp_path: Path) -> None:
+    """Each counted as independent once, so that limits were four times too tight and alarms came without drift."""
+    random, series = np.random.default_rng(3), np.zeros((600, 3), np.float32)
+    for at in range(1, 600):
+        series[at] = 0.95 * series[at - 1] + random.normal(0, 0.3, 3)
+    np.save(tmp_path / "whole.npy", series)
+    (tmp_path / "captures").mkdir()
+    listed = []
+    for at in range(60):
+        np.save(tmp_path / "captures" / f"press-motion-{at:010d}.npy", series[10 * at :][:10])
+        listed.append(
+            Recording(
+                file=f"press-motion-{at:010d}.npy",
+                source="press/motion",
+                kind="capture",
+                channels=["x", "y", "z"],
+                rate=10.0,
+                samples=10,
+                seconds=1.0,
+                started=datetime.fromtimestamp(1e9 + at, timezone.utc),
+            )
+        )
+    (tmp_path / "captures" / MANIFEST).write_bytes(encode(Recordings(recordings=listed)))
+    converted(tmp_path, reference={"data": "whole.npy"}).package(None)
+    whole = reference_of(tmp_path / "build" / "motion-1.limpet", tmp_path)
+    converted(tmp_path, reference={"data": "captures"}).package(None)
+    found = reference_of(tmp_path / "build" / "motion-1.limpet", tmp_path)
+    assert [one.effective for one in found.features] == [one.effective for one in whole.features]
+    assert all(one.effective < 60 for one in found.features)
+    assert found.thresholds["multivariate"]["spans"] == whole.thresholds["multivariate"]["spans"]
+    assert found.thresholds["multivariate"]["limits"] == whole.thresholds["multivariate"]["limits"]
+
+
+def test_the_project_may_say_which_windows_are_of_one_occasion(tmp_path: Path) -> None:
+    series = np.repeat(np.random.default_rng(4).normal(0, 1, (30, 3)), 20, axis=0).astype(np.float32)
+    (tmp_path / "held").mkdir()
+    for at in range(60):
+        np.save(tmp_path / "held" / f"{at:05d}.npy", series[10 * at :][:10])
+    made = {}
+    for name, numbers in (("no", np.arange(600)), ("yes", np.arange(600) // 20)):
+        np.save(tmp_path / "occasions.npy", numbers)
+        converted(tmp_path, data={"test": "held", "occasions": "occasions.npy"}).package(None)
+        made[name] = reference_of(tmp_path / "build" / "motion-1.limpet", tmp_path).features[0].effective
+    assert made["no"] > 300
+    assert made["yes"] < 60
+    np.save(tmp_path / "occasions.npy", np.arange(600) / 2)
+    with pytest.raises(ConvertError, match="not a whole number for each window"):
+        converted(tmp_path, data={"test": "held", "occasions": "occasions.npy"}).package(None)
 
 
 def test_too_few_windows_make_no_reference_and_the_card_says_so(tmp_path: Path) -> None:

@@ -40,6 +40,20 @@ def test_a_window_lies_in_one_span_and_spans_no_gap(tmp_path: Path) -> None:
         assert all(b - a == 1 for a, b in pairwise(window[:, 0].tolist()))
 
 
+def test_captures_of_one_occasion_are_never_in_two_folds(tmp_path: Path) -> None:
+    parts = [[(label, motion(label, 1, n))] for n in range(12) for label in ("idle", "walk")]
+    folder = write(tmp_path, parts, kind="capture")
+    listed = recordings.read(folder)
+    for number, one in enumerate(listed.recordings):  # four at a time, half a second apart
+        one.started = datetime(2026, 11, 28, number // 4, 0, 0, 500_000 * (number % 2), tzinfo=timezone.utc)
+    (folder / recordings.MANIFEST).write_bytes(recordings.encode(listed))
+    found = problem.classify(recorded.read(folder), 25)
+    assert found.split_by == "recording"
+    assert [piece.group for piece in found.pieces] == [4 * (number // 4) for number in range(24)]
+    cut = windows.cut(found.pieces, WindowSpec(size=25, hop=25), [], RATE)
+    assert np.array_equal(found.recording_of(cut) // 4, np.arange(48) // 8)
+
+
 def test_values_that_are_not_numbers_are_left_out_and_named(tmp_path: Path) -> None:
     values = motion("idle", 4, 1)
     values[100, 1] = np.nan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,7 @@ from limpet.commands._captures_folder import add_folder, add_key, each, key_of, 
 from limpet.errors import LimpetError, UnreadableError
 from limpet.recordings import layouts
 from limpet.recordings.folder import Recording, Span, changing, label_problem
+from limpet.recordings.occasions import CAPTURE
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
@@ -140,14 +142,14 @@ def _write_table(capture: Capture, values: Array, label: str | float | None, tar
     seconds = round(count / (rate or 1.0), 6)
     described = Recording(
         file=name,
-        source=capture.pipeline,
-        kind="capture",
+        source=f"{capture.device}/{capture.pipeline}"[:200],
+        kind=CAPTURE,
         channels=names,
         units=window.units if names is window.channels else [],
         rate=rate,
         samples=len(values),
         seconds=seconds,
-        started=capture.time,
+        started=capture.time - timedelta(seconds=(count - 1) / (rate or 1.0)),
         spans=[Span(label, 0.0, seconds)] if isinstance(label, str) and seconds else [],
     )
     return _Exported(label, described)
@@ -196,3 +198,5 @@ def _finish(done: Sequence[_Exported], target: Path) -> None:
     if recordings:
         with changing(target) as found:
             found.recordings.extend(recordings)
+            if not numbers:  # The order of the numbers is that of targets.npy.
+                found.recordings.sort(key=lambda one: (one.kind == CAPTURE, one.kind == CAPTURE and one.file))

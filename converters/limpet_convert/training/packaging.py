@@ -80,7 +80,8 @@ def package(  # noqa: PLR0913, PLR0917 - what goes into a bundle
         raise ConvertError(f"{wanted.test}: every span is shorter than a window of {one.size} samples")
     cut = windows.cut(tested.pieces, one.window, chosen.transforms, found.rate)
     project_file.write_targets(tested.targets(cut), scratch / "data" / "targets.npy")
-    data["targets"] = "data/targets.npy"
+    project_file.write_occasions(tested.recording_of(cut), scratch / "data" / "occasions.npy")
+    data |= {"targets": "data/targets.npy", "occasions": "data/occasions.npy"}
     version = wanted.version or _next_version(wanted.output, wanted.name)
     tables = _tables(wanted, found, chosen, report, course.backend, version)
     tables["data"] = data

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Piece:
     """``values``: float32 ``(n, channels)``; ``target``: float32 ``(n,)`` where a channel is to be predicted.
 
-    ``recording`` is its position in the folder. ``group``: pieces of one group are never in two folds.
+    ``recording`` is its position in the folder, of captures that of the first one of the same occasion. ``group``:
+    pieces of one group are never in two folds.
     ``label`` is empty where there is none.
     """
 
@@ -37,7 +38,7 @@ class Piece:
 
 
 def of_spans(recordings: Sequence[Recorded]) -> list[Piece]:
-    """Return a piece for each run of samples within a span. The group is the recording."""
+    """Return a piece for each run of samples within a span. The group is the recording or the occasion."""
     found = []
     for number, one in enumerate(recordings):
         for span in one.spans:
@@ -71,9 +72,10 @@ def _runs(
     one: Recorded, number: int, label: str, where: tuple[int, int], targets: Sequence[FloatArray] | None
 ) -> list[Piece]:
     begin, end = where
-    edges = [begin, *(at for at in one.breaks if begin < at < end), end]
+    at = one.occasion
+    edges = [begin, *(place for place in one.breaks if begin < place < end), end]
     return [
-        Piece(one.values[a:b], label, number, number, None if targets is None else targets[number][a:b])
+        Piece(one.values[a:b], label, at, at, None if targets is None else targets[number][a:b])
         for a, b in pairwise(edges)
         if b > a
     ]

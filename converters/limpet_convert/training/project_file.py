@@ -46,6 +46,11 @@ def write_targets(targets: Array, path: Path) -> None:
     np.save(path, targets if targets.ndim == 1 or targets.shape[1] > 1 else targets[:, 0])
 
 
+def write_occasions(recordings: Array, path: Path) -> None:
+    """Write which recording each window is of, ``(n,)``. Windows of one were taken shortly after each other."""
+    np.save(path, recordings)
+
+
 def write(path: Path, tables: dict[str, dict[str, Any]]) -> None:
     """Write the project file."""
     head = "# Written by `limpet-convert train`. Repeat the steps after training with: limpet-convert run\n"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from limpet.errors import ConfigError, UnreadableError
 from limpet.recordings import folder as recordings
 from limpet.recordings import layouts
+from limpet.recordings.occasions import occasions
 from limpet.sources._recordings import load
 from limpet.untrusted import open_file
 from limpet_convert.errors import ConvertError
@@ -50,13 +51,15 @@ class Labelled:
 class Recorded:
     """One recording. ``values``: float32 ``(n, channels)``. ``spans`` are its labels.
 
-    ``breaks``: positions of samples that do not follow the sample before.
+    ``breaks``: positions of samples that do not follow the sample before. ``occasion``: the position in the folder
+    of the first recording of the same occasion.
     """
 
     file: str
     values: FloatArray
     breaks: tuple[int, ...]
     spans: tuple[Labelled, ...]
+    occasion: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,11 @@ def read(
     units = found[0].units or [""] * len(found[0].channels)
     session = Session(names, tuple(units[column] for column in columns), None, (), sound)
     if sound:
-        return _read_sound(folder, found, session, largest, rate)
-    return _tables(folder, found, session, largest)
+        session = _read_sound(folder, found, session, largest, rate)
+    else:
+        session = _tables(folder, found, session, largest)
+    taken = zip(session.recordings, occasions(found), strict=True)
+    return replace(session, recordings=tuple(replace(one, occasion=number) for one, number in taken))
 
 
 def _tables(folder: Path, found: Sequence[Recording], session: Session, largest: int | None) -> Session:
