@@ -261,6 +261,28 @@ def test_numbers_become_targets_and_pictures_folders(tmp_path: Path) -> None:
     ]
 
 
+def test_an_export_whose_labels_changed_meanwhile_is_not_taken_for_complete(
+    state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = io.BytesIO()
+    Image.fromarray(np.full((6, 8, 3), 90, np.uint8)).save(image, "JPEG")
+    picture = WindowForm(encoding="jpeg", shape=[1, 6, 8, 3], dtype="uint8", parts=[len(image.getvalue())])
+    root = ring.folder(state)
+    add(root, 1, "cat", parts=(picture, [image.getvalue()]), pipeline="door")
+    assert run("export", tmp_path / "out", state) == 0
+    assert run("export", tmp_path / "out", state) == 0
+    for pipeline, truth in (("motion", Truth(truth="walking", time=NOW)), ("door", Truth(truth="dog", time=NOW))):
+        ring.write_truth(ring.path_of(root, pipeline, 1), truth)
+    ring.write_truth(ring.path_of(root, "motion", 2), Truth(unsure=True, time=NOW))
+    capsys.readouterr()
+    assert run("export", tmp_path / "out", state) == 1
+    said = "3 left out: exported before with another label; export into a new folder"
+    assert said in capsys.readouterr().err.splitlines()
+    assert [path.parent.name for path in (tmp_path / "out").rglob("*.jpg")] == ["cat"]
+    assert run("export", tmp_path / "new", state) == 0
+    assert [path.parent.name for path in (tmp_path / "new").rglob("*.jpg")] == ["dog"]
+
+
 def test_what_cannot_be_a_label_is_left_out_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

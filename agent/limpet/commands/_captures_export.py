@@ -15,7 +15,7 @@ from limpet.captures import arrays, copying, form
 from limpet.commands._captures_folder import add_folder, add_key, each, key_of, root_of
 from limpet.errors import LimpetError, UnreadableError
 from limpet.recordings import layouts
-from limpet.recordings.folder import Recording, Span, changing, label_problem
+from limpet.recordings.folder import Recording, Span, changing, is_one, label_problem, read
 from limpet.recordings.occasions import CAPTURE
 from limpet.untrusted import printable
 
@@ -57,9 +57,12 @@ def _export(arguments: argparse.Namespace) -> int:
     problems: list[str] = []
     left_out: Counter[str] = Counter()
     chosen: list[tuple[Entry, str | float | None]] = []
+    before = _Before(target)
     for one in each(root, arguments.pipeline, problems):
         label, why = label_of(one, arguments.labels)
-        if why:
+        if arguments.labels != "none" and before.contradicts(one.capture, label):
+            left_out["exported before with another label; export into a new folder"] += 1
+        elif why:
             left_out[why] += 1
         else:
             chosen.append((one, label))
@@ -77,7 +80,34 @@ def _export(arguments: argparse.Namespace) -> int:
     print(f"wrote {len(done)} recordings to {target}")
     for text in [*(f"{count} left out: {why}" for why, count in sorted(left_out.items())), *problems]:
         print(printable(text), file=sys.stderr)
-    return 1 if problems else 0
+    return 1 if problems or before.contradictions else 0
+
+
+class _Before:
+    """What an earlier export has written into the same folder. ``contradictions``: captures with another label."""
+
+    def __init__(self, target: Path) -> None:
+        self.contradictions = 0
+        self._labels: dict[str, str] = {}
+        for path in target.glob("*/*"):
+            if path.suffix in {".jpg", ".npy"}:
+                self._labels[path.stem] = path.parent.name
+        if is_one(target):
+            for one in read(target).recordings:
+                if one.spans:
+                    self._labels[Path(one.file).stem] = one.spans[0].label
+
+    def contradicts(self, capture: Capture, label: str | float | None) -> bool:
+        """Whether a capture has another label there than now. It then stays as it is: a person may have moved it."""
+        stem = _stem(capture)
+        there = self._labels.get(stem, self._labels.get(f"{stem}-00"))
+        other = there is not None and there != label
+        self.contradictions += other
+        return other
+
+
+def _stem(capture: Capture) -> str:
+    return f"{capture.device[:40]}-{capture.pipeline[:60]}-{capture.number:010d}"
 
 
 def label_of(one: Entry, labels: str) -> tuple[str | float | None, str]:
@@ -108,7 +138,7 @@ def write(one: Entry, label: str | float | None, target: Path, key: PrivateKey |
     """
     capture = one.capture
     contents = form.contents(capture, copying.clear(one.path, key)[1], str(one.path))
-    stem = f"{capture.device[:40]}-{capture.pipeline[:60]}-{capture.number:010d}"
+    stem = _stem(capture)
     if capture.window.encoding == "jpeg":
         return _write_pictures(contents, label, target, stem)
     values = arrays.samples(capture, contents)
