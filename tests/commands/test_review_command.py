@@ -74,6 +74,17 @@ def test_lines_of_standard_input_label_skip_go_back_and_are_unsure(folder: Path)
     assert again.stdout.splitlines() == [f"0 answers kept in {folder}"]
 
 
+def test_a_reader_that_goes_away_is_no_problem_of_the_folder(folder: Path) -> None:
+    with subprocess.Popen(
+        [LIMPET, "review", folder], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as shown:
+        assert shown.stdout is not None
+        assert shown.stderr is not None
+        shown.stdout.close()
+        assert shown.stderr.read() == b""
+    assert shown.returncode == 141
+
+
 def test_a_digit_never_becomes_a_label_by_mistake(folder: Path) -> None:
     done = review(folder, typed="3\n0\nu\n=3\n")
     assert done.stdout.count("3 stands for no label here; to type a label, begin with =") == 1

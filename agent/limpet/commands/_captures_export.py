@@ -34,6 +34,10 @@ _LABELS = """Label of a capture. `truth`: what a person said; other captures are
 said where no person did. `none`: export all without labels, to calibrate. Default: truth."""
 
 
+_CONTRADICTED = "exported before with another label; export into a new folder"
+_ENCRYPTED = "encrypted; name the private key with --key"
+
+
 class _Exported(NamedTuple):
     """A file that was written, and its label or number. ``recording``: its entry in ``recordings.json``."""
 
@@ -61,9 +65,11 @@ def _export(arguments: argparse.Namespace) -> int:
     for one in each(root, arguments.pipeline, problems):
         label, why = label_of(one, arguments.labels)
         if arguments.labels != "none" and before.contradicts(one.capture, label):
-            left_out["exported before with another label; export into a new folder"] += 1
+            left_out[_CONTRADICTED] += 1
         elif why:
             left_out[why] += 1
+        elif one.capture.encrypted_for and key is None:
+            left_out[_ENCRYPTED] += 1
         else:
             chosen.append((one, label))
     _refuse_mixture([label for _, label in chosen], target)
@@ -80,14 +86,13 @@ def _export(arguments: argparse.Namespace) -> int:
     print(f"wrote {len(done)} recordings to {target}")
     for text in [*(f"{count} left out: {why}" for why, count in sorted(left_out.items())), *problems]:
         print(printable(text), file=sys.stderr)
-    return 1 if problems or before.contradictions else 0
+    return 1 if problems or left_out.keys() & {_CONTRADICTED, _ENCRYPTED} else 0
 
 
 class _Before:
-    """What an earlier export has written into the same folder. ``contradictions``: captures with another label."""
+    """What an earlier export has written into the same folder."""
 
     def __init__(self, target: Path) -> None:
-        self.contradictions = 0
         self._labels: dict[str, str] = {}
         for path in target.glob("*/*"):
             if path.suffix in {".jpg", ".npy"}:
@@ -98,12 +103,10 @@ class _Before:
                     self._labels[Path(one.file).stem] = one.spans[0].label
 
     def contradicts(self, capture: Capture, label: str | float | None) -> bool:
-        """Whether a capture has another label there than now. It then stays as it is: a person may have moved it."""
+        """Whether a capture has another label there than now. It stays as it is: a person may have moved it."""
         stem = _stem(capture)
         there = self._labels.get(stem, self._labels.get(f"{stem}-00"))
-        other = there is not None and there != label
-        self.contradictions += other
-        return other
+        return there is not None and there != label
 
 
 def _stem(capture: Capture) -> str:

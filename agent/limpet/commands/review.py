@@ -82,6 +82,8 @@ def main(arguments: argparse.Namespace) -> int:
         else:
             waiting = [one for one in entries if arguments.all or one.truth is None]
             done = _ask(Queue(waiting, labels), screen_or_lines(key), wanted, problems)
+    except BrokenPipeError:  # nobody reads what is shown any more
+        raise
     except OSError as error:
         where = error.filename or root
         raise LimpetError(f"{where}: {error.strerror}. Run this as root or as the user of the service") from error
