@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import perf_counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +143,23 @@ def test_windows_are_skipped_and_counted_where_monitors_would_exceed_their_share
     assert figures.skipped > 8 * BLOCK
     assert figures.busy_us > 0
     assert figures.spent_us > 0
+
+
+def test_a_block_fills_up_if_there_is_no_time_for_the_next_one(pipeline: Pipeline, tmp_path: Path) -> None:
+    def be_slow(_: Observed) -> None:
+        until = perf_counter() + 0.002
+        while perf_counter() < until:
+            pass
+
+    spy = Spy(be_slow)
+    monitoring = watched(pipeline, tmp_path, {"spy": spy}, share=0.3)
+    place, sample = 0, values(1)
+    while len(spy.seen) < 3 and place < 30_000:  # As from a slow sensor: 10 s pass after each window.
+        fed(pipeline, sample, place)
+        monitoring.tend(10**18)
+        place += 1
+    sizes = [len(features) for features, _, _ in spy.seen[1:]]  # What the first one takes was not known.
+    assert sum(sizes) > 20 * len(sizes) > 20
 
 
 def test_a_reference_of_other_windows_is_a_problem_and_the_pipeline_runs(

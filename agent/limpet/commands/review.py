@@ -82,7 +82,7 @@ def main(arguments: argparse.Namespace) -> int:
         else:
             waiting = [one for one in entries if arguments.all or one.truth is None]
             done = _ask(Queue(waiting, labels), screen_or_lines(key), wanted, problems)
-    except BrokenPipeError:  # nobody reads what is shown any more
+    except BrokenPipeError:  # the program that reads this has ended
         raise
     except OSError as error:
         where = error.filename or root

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from limpet.wire.records import Result
 
 LONGEST_WAIT = 10_000_000_000
-"""Nanoseconds after which a block is handed on that is not full, if there is time for it."""
+"""Nanoseconds after which a block is handed on that is not full, if there is time for two."""
 SKETCH_PAUSE = 10_000_000_000
 """Nanoseconds between two reports of sketches."""
 SHARE, PICTURE_SHARE = 0.05, 0.01
@@ -178,13 +178,14 @@ class Monitoring:
         self._spend(perf_counter_ns() - began)
 
     def tend(self, now: int) -> None:
-        """Hand on a full block, or windows that have waited for long, if there is time for it.
+        """Hand on a full block, or windows that have waited for long.
 
-        ``now``: ns of the monotonic clock. Call it when no result waits.
+        Most of the cost is that of a block. So a block that is not full waits on, unless the next one can begin at
+        once. ``now``: ns of the monotonic clock. Call it when no result waits.
         """
         if self.problem or not len(self._gathering):
             return
-        if self._gathering.full or (now - self._first_ns > LONGEST_WAIT and self._rested()):
+        if self._gathering.full or (now - self._first_ns > LONGEST_WAIT and self._has_time_for(2)):
             self._look()
 
     def finish(self) -> None:
@@ -200,6 +201,9 @@ class Monitoring:
         self._credit = min(self._credit + self._share * (busy - self._marked), MOST_CREDIT)
         self._marked = busy
         return self._credit >= (0 if len(self._gathering) else self._reserve)
+
+    def _has_time_for(self, blocks: int) -> bool:
+        return self._rested() and self._credit >= blocks * self._reserve
 
     def _spend(self, ns: int) -> None:
         self._spent += ns
