@@ -9,12 +9,13 @@ import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.captures import form, ring, rules
-from limpet.contracts.captures import Truth
+from limpet.contracts.captures import Truth, WindowForm
 from limpet.errors import UnreadableError
 from support.captured import capture, packed
 
@@ -129,18 +130,58 @@ def test_a_name_that_is_no_capture_is_refused(tmp_path: Path, name: str) -> None
     st.lists(st.tuples(st.integers(1, 4), st.integers(1, 50)), max_size=12),
     st.tuples(st.integers(1, 4), st.integers(1, 50)),
     st.integers(1, 200),
+    st.integers(1, 12),
 )
 def test_eviction_makes_room_and_never_takes_what_is_worth_more(
-    held: list[tuple[int, int]], new: tuple[int, int], most: int
+    held: list[tuple[int, int]], new: tuple[int, int], most: int, count: int
 ) -> None:
-    going = rules.evicted(held, new, most)
-    worthless = sum(size for worth, size in held if worth <= new[0])
-    left = sum(size for _, size in held) - worthless
-    assert (going is None) == (left + new[1] > most)
+    going = rules.evicted(held, new, most, count)
+    better = [size for worth, size in held if worth > new[0]]
+    assert (going is None) == (sum(better) + new[1] > most or len(better) >= count)
     for place in going or ():
         assert held[place][0] <= new[0]
     if going is not None:
         assert sum(size for place, (_, size) in enumerate(held) if place not in going) + new[1] <= most
+        assert len(held) - len(going) < count
+
+
+def test_attack_a_ring_holds_no_more_captures_than_it_can_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ring, "MOST", 4)
+    held = ring.Ring(tmp_path, "motion", 1 << 20)
+    for _ in range(6):
+        keep(held)
+    assert numbers(tmp_path) == [3, 4, 5, 6]
+    for number in range(7, 13):  # a stranger copies files into the folder
+        one = capture(number=number)
+        ring.path_of(tmp_path, "motion", number).write_bytes(packed(one))
+    held.refresh()
+    assert sorted(path.name for path in (tmp_path / "motion").iterdir()) == [
+        *(f"{number:010d}.capture" for number in range(9, 13)),
+        "last",
+    ]
+    assert [one.number for one in held.held] == [9, 10, 11, 12]
+    assert held.evicted == 8
+
+
+def test_attack_a_ring_remembers_little_of_a_large_header(tmp_path: Path) -> None:
+    wide = WindowForm(
+        encoding="raw", shape=[3, 1000], dtype="float32", parts=[12_000], channels=["c" * 199] * 1000
+    )
+    held = ring.Ring(tmp_path, "motion", 1 << 30)
+    for _ in range(20):
+        one = capture(number=held.next_number(), id=f"press/motion/b1/{held.size}", window=wide)
+        held.add(one, packed(one))
+    assert held.size > 20 * 200_000
+    assert len(msgspec.msgpack.encode(held.held)) < 20 * 200
+    assert held.number_of("press/motion/b1/0") == 1
+    again = ring.Ring(tmp_path, "motion", 1 << 30)
+    assert again.number_of("press/motion/b1/0") == 1
+    ring.delete(ring.path_of(tmp_path, "motion", 1))
+    again.refresh()
+    assert again.number_of("press/motion/b1/0") is None
+    assert [one.number for one in again.held] == list(range(2, 21))
 
 
 WRITER = """

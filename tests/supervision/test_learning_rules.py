@@ -11,17 +11,21 @@ import pytest
 from limpet.audit import file as journal_file
 from limpet.audit.entry import Who, decode
 from limpet.audit.journal import Journal
+from limpet.captures.ring import Ring, folder
+from limpet.captures.writer import Writer
 from limpet.config import build
 from limpet.contracts.commands import Feedback
 from limpet.contracts.drift import DriftEvent
 from limpet.contracts.messages import Origin
 from limpet.learning.changes import Levels
 from limpet.learning.expected import Expected
+from limpet.learning.remembered import Known
 from limpet.supervision.captured_results import CapturedResults
 from limpet.supervision.events import Events
 from limpet.supervision.learning import Learning, Surroundings, read
 from limpet.supervision.ledger import Ledger
 from limpet.wire.records import RawResult, Transition
+from support.broker import wait_until
 from support.captured import capture, packed
 
 if TYPE_CHECKING:
@@ -55,7 +59,7 @@ class Desk:
             Events(self.origin, self.events.append),
             lambda _: self.compared,
             self._changed,
-            CapturedResults(state).find,
+            CapturedResults(state, self._number_of).find,
         )
         self.learning = Learning(self.config(**options), self.origin, read(state, self.damaged.append), around)
         self.learning.show("motion")
@@ -68,6 +72,9 @@ class Desk:
             "pipelines": {"motion": {"source": "s", "model": "shake", "groups": {"site": "north"}, **options}},
         }
         return build(tables, self.state)
+
+    def _number_of(self, pipeline: str, result: str) -> int | None:
+        return Ring(folder(self.state), pipeline, 1 << 20).number_of(result)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -140,19 +147,36 @@ def test_a_truth_of_another_kind_than_the_result_is_an_error(tmp_path: Path) -> 
 def test_a_captured_result_of_an_earlier_boot_counts_as_chosen_unless_it_was_drawn_at_random(
     tmp_path: Path,
 ) -> None:
-    folder = tmp_path / "captures" / "motion"
-    folder.mkdir(parents=True)
+    there = tmp_path / "captures" / "motion"
+    there.mkdir(parents=True)
     desk = Desk(tmp_path, "b2")
-    (folder / "0000000007.capture").write_bytes(packed(capture()))
+    (there / "0000000007.capture").write_bytes(packed(capture()))
     assert desk.say("idle", "press/motion/b1/12").was_right is True
     assert (desk.health.all.answers, desk.health.chosen.answers) == (0, 1)
-    (folder / "0000000008.capture").write_bytes(
+    (there / "0000000008.capture").write_bytes(
         packed(capture(number=8, id="press/motion/b1/13", reasons=["audit"], answer=None))
     )
-    (folder / "0000000009.capture").write_bytes(b"damaged")
+    (there / "0000000009.capture").write_bytes(b"damaged")
     assert desk.say("idle", "press/motion/b1/13").was_right is None
     assert desk.health.abstained == 1
     assert not desk.say("idle", "press/motion/b1/14").known
+
+
+def test_feedback_while_captures_are_not_read_says_so(tmp_path: Path) -> None:
+    writer = Writer(folder(tmp_path), lambda: None)
+    results = CapturedResults(tmp_path, writer.number_of)
+    assert results.find("press/motion/b1/12") is None
+    (tmp_path / "captures").write_text("no folder")
+    writer.use({"motion": 1 << 20})
+    assert "are not read yet" in str(results.find("press/motion/b1/12"))
+    wait_until(writer.take)
+    (tmp_path / "captures").unlink()
+    (tmp_path / "captures" / "motion").mkdir(parents=True)
+    (tmp_path / "captures" / "motion" / "0000000007.capture").write_bytes(packed(capture()))
+    writer.use({"motion": 1 << 20})
+    writer.close()
+    assert isinstance(results.find("press/motion/b1/12"), Known)
+    assert results.find("press/motion/b1/13") is None
 
 
 def test_what_was_counted_survives_a_restart_and_damage_is_reported(tmp_path: Path) -> None:

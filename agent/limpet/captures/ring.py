@@ -31,7 +31,7 @@ CAPTURES = "captures"
 CAPTURE, TRUTH, SENT, NEW = ".capture", ".truth", ".sent", ".new"
 _LARGEST_TRUTH = 1 << 15
 _NAME = re.compile(r"([0-9]{10})\.capture\Z")
-_MOST = 100_000
+MOST = 100_000
 """Captures of one pipeline."""
 _LARGEST_NUMBER = 10**10 - 1
 _LAST = "last"
@@ -46,11 +46,6 @@ class Entry(msgspec.Struct):
     size: int
     truth: Truth | None = None
     sent: bool = False
-
-    @property
-    def worth(self) -> int:
-        """What it is worth, see ``limpet.captures.rules``."""
-        return rules.worth(self.capture.reasons, done=self.sent)
 
 
 def folder(state: Path) -> Path:
@@ -106,7 +101,7 @@ def _files(there: Path) -> list[Path]:
         names = sorted(one.name for one in there.iterdir() if _NAME.match(one.name))
     except OSError:
         return []
-    return [there / name for name in names[-_MOST:]]
+    return [there / name for name in names[-MOST:]]
 
 
 def _entry(path: Path, pipeline: str) -> Entry:
@@ -168,6 +163,29 @@ def delete(path: Path) -> None:
         state_files.remove(path.with_suffix(suffix))
 
 
+class Held(msgspec.Struct):
+    """What a ring remembers of a capture: a header may have a quarter of a megabyte.
+
+    ``worth``: while it is not uploaded. ``result``: the id of its result. ``label``: file of its truth, as time
+    and inode, ``None`` without one. ``waits``: that truth did not count as feedback yet. ``handed``: the last such
+    file that was handed over to be counted.
+    """
+
+    number: int
+    size: int
+    worth: int
+    result: str
+    sent: bool = False
+    label: tuple[int, int] | None = None
+    is_labelled: bool = False
+    waits: bool = False
+    handed: tuple[int, int] | None = None
+
+    def present_worth(self) -> int:
+        """Return what it is worth now."""
+        return rules.DONE if self.sent else self.worth
+
+
 class Ring:
     """The captures of one pipeline of a daemon, which alone writes there. Used by one thread.
 
@@ -186,23 +204,22 @@ class Ring:
             state_files.set_aside(self._folder)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         state_files.sync(root)
-        self._held: dict[int, Entry] = {}
+        self._held: dict[int, Held] = {}
+        self._numbers: dict[str, int] = {}
+        self.refresh(self.damaged)
         self._clean()
         self._last = max(self._held, default=0)
         self.shrink()
-        self._changed = self._folder.stat().st_mtime_ns
 
     def _clean(self) -> None:
-        """Read what is there. Delete what is no whole capture, and what belongs to none."""
-        self._held = {one.capture.number: one for one in entries(self._root, self._pipeline, self.damaged)}
+        """Delete what is no whole capture, and what belongs to none."""
+        known = {f"{number:010d}" for number in self._held}
         for path in list(self._folder.iterdir()):
-            number = path.name.partition(".")[0]
-            known = number.isascii() and number.isdigit() and int(number) in self._held
-            if path.name != _LAST and not (known and path.suffix in {CAPTURE, TRUTH, SENT}):
+            if path.name != _LAST and not (path.stem in known and path.suffix in {CAPTURE, TRUTH, SENT}):
                 state_files.remove(path)
 
     @property
-    def entries(self) -> list[Entry]:
+    def held(self) -> list[Held]:
         """The captures, oldest first, as this process knows them: see ``refresh``."""
         return list(self._held.values())
 
@@ -211,14 +228,61 @@ class Ring:
         """Bytes of all captures."""
         return sum(one.size for one in self._held.values())
 
+    def number_of(self, result: str) -> int | None:
+        """Return the number of the capture of a result. Any thread may ask."""
+        return self._numbers.get(result)
+
     def changed(self) -> bool:
-        """Whether someone else changed the folder since this process did: a person labels or deletes captures."""
+        """Whether the folder changed since the last look: a person labels or deletes captures."""
         return self._folder.stat().st_mtime_ns != self._changed
 
-    def refresh(self) -> None:
-        """Look again at what is there."""
+    def refresh(self, damaged: list[str] | None = None) -> None:
+        """Look again at what is there. Only files that are new are read. ``OSError``.
+
+        Of more than ``MOST`` captures, the oldest are deleted. What is wrong with others goes to ``damaged``.
+        """
         self._changed = self._folder.stat().st_mtime_ns
-        self._held = {one.capture.number: one for one in entries(self._root, self._pipeline)}
+        names = {one.name for one in self._folder.iterdir()}
+        files = sorted(name for name in names if _NAME.match(name))
+        for name in files[:-MOST]:
+            delete(self._folder / name)
+            self.evicted += 1
+        numbers = [int(name[:10]) for name in files[-MOST:]]
+        found = ((number, self._held.get(number) or self._read(number, damaged)) for number in numbers)
+        self._held = {number: one for number, one in found if one is not None}
+        self._numbers = {one.result: one.number for one in self._held.values() if one.result}
+        for one in self._held.values():
+            stem = f"{one.number:010d}"
+            one.sent = stem + SENT in names
+            if stem + TRUTH in names or one.label is not None:
+                self._look_at_label(one)
+
+    def _read(self, number: int, damaged: list[str] | None) -> Held | None:
+        """Return what is to be remembered of a capture, ``None`` if it cannot be read."""
+        path = path_of(self._root, self._pipeline, number)
+        try:
+            one = _entry(path, self._pipeline)
+        except FileNotFoundError:  # a person deleted it meanwhile
+            return None
+        except (OSError, UnreadableError) as error:
+            if damaged is not None:
+                damaged.append(str(error))
+            return None
+        return _held(one.capture, one.size)
+
+    def _look_at_label(self, one: Held) -> None:
+        """Read what a person said about a capture, if the file is another one than before."""
+        path = path_of(self._root, self._pipeline, one.number)
+        try:
+            status = path.with_suffix(TRUTH).lstat()
+        except OSError:
+            one.label, one.is_labelled, one.waits = None, False, False
+            return
+        label = status.st_mtime_ns, status.st_ino
+        if label != one.label:
+            truth = read_truth(path)
+            one.label, one.is_labelled = label, truth is not None
+            one.waits = truth is not None and not truth.sent and not truth.unsure and one.result != ""
 
     def next_number(self) -> int:
         """Return the number of the next capture. No other one ever has it. ``OSError``."""
@@ -236,9 +300,10 @@ class Ring:
 
         ``OSError`` if it cannot be written: then nothing of it is there.
         """
-        held = self.entries
+        held = self.held
+        new = _held(capture, len(data))
         going = rules.evicted(
-            [(one.worth, one.size) for one in held], (rules.worth(capture.reasons), len(data)), self.most
+            [(one.present_worth(), one.size) for one in held], (new.worth, new.size), self.most, MOST
         )
         if going is None:
             return False
@@ -253,14 +318,15 @@ class Ring:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
-        self._held[capture.number] = Entry(path, capture, len(data))
-        self._changed = self._folder.stat().st_mtime_ns
+        self._held[new.number] = new
+        if new.result:
+            self._numbers[new.result] = new.number
         return True
 
     def shrink(self, most: int | None = None) -> None:
         """Delete captures until the others fit. ``most``: bytes from now on. ``OSError``."""
         self.most = self.most if most is None else most
-        held = sorted(self._held.values(), key=lambda one: (one.worth, one.capture.number))
+        held = sorted(self._held.values(), key=lambda one: (one.present_worth(), one.number))
         total = self.size
         for one in held:
             if total <= self.most:
@@ -268,7 +334,13 @@ class Ring:
             self._evict(one)
             total -= one.size
 
-    def _evict(self, one: Entry) -> None:
-        delete(one.path)
+    def _evict(self, one: Held) -> None:
+        delete(path_of(self._root, self._pipeline, one.number))
         self.evicted += 1
-        del self._held[one.capture.number]
+        del self._held[one.number]
+        if self._numbers.get(one.result) == one.number:
+            del self._numbers[one.result]
+
+
+def _held(capture: Capture, size: int) -> Held:
+    return Held(capture.number, size, rules.worth(capture.reasons), capture.id)

@@ -29,24 +29,27 @@ def ordered(reasons: Iterable[Reason]) -> list[Reason]:
     return [reason for reason in WORTH if reason in found]
 
 
-def worth(reasons: Sequence[Reason], *, done: bool = False) -> int:
+def worth(reasons: Sequence[Reason]) -> int:
     """Return what a capture is worth: as much as its weightiest reason."""
-    return DONE if done else max((WORTH[reason] for reason in reasons), default=0)
+    return max((WORTH[reason] for reason in reasons), default=0)
 
 
-def evicted(held: Sequence[tuple[int, int]], new: tuple[int, int], most: int) -> list[int] | None:
+def evicted(
+    held: Sequence[tuple[int, int]], new: tuple[int, int], most: int, most_captures: int
+) -> list[int] | None:
     """Return the places of captures that must go so that a new one has room, ``None`` if it is not worth it.
 
-    ``held``: worth and bytes of each capture, oldest first. ``new``: those of the new one. ``most``: bytes of all.
+    ``held``: worth and bytes of each capture, oldest first. ``new``: those of the new one. ``most``: bytes of all,
+    ``most_captures`` how many.
     Captures that are worth least go first, the oldest of them first.
     """
     worth_of_new, size = new
     if size > most:
         return None
-    total = sum(bytes_ for _, bytes_ in held) + size
-    going = []
+    total, count = sum(bytes_ for _, bytes_ in held) + size, len(held) + 1
+    going: list[int] = []
     for place in sorted(range(len(held)), key=lambda place: (held[place][0], place)):
-        if total <= most:
+        if total <= most and count - len(going) <= most_captures:
             break
         if held[place][0] > worth_of_new:
             return None

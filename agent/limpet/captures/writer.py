@@ -97,8 +97,7 @@ class Writer:
         self._done: deque[Outcome] = deque()
         self._rings: dict[str, Ring] = {}
         self._most: dict[str, int] = {}
-        self._handed: dict[tuple[str, int], Truth] = {}
-        """Truths that were handed over, and are not marked on the disk."""
+        self._wanted: frozenset[str] = frozenset()
         self._thread: threading.Thread | None = None
 
     def use(self, most: Mapping[str, int]) -> None:
@@ -107,6 +106,7 @@ class Writer:
             self._thread = threading.Thread(target=self._run, name="captures", daemon=True)
             self._thread.start()
         if self._thread is not None:
+            self._wanted = frozenset(most)
             self._jobs.put(dict(most))
 
     def store(self, job: Store) -> bool:
@@ -116,6 +116,16 @@ class Writer:
         self._waiting += 1
         self._jobs.put(job)
         return True
+
+    def number_of(self, pipeline: str, result: str) -> int | None:
+        """Return the number of the capture of a result, ``None`` if it was not captured.
+
+        ``LookupError`` if the ring of the pipeline is not read yet.
+        """
+        ring = self._rings.get(pipeline)
+        if ring is None and pipeline in self._wanted:
+            raise LookupError(pipeline)
+        return None if ring is None else ring.number_of(result)
 
     def counted(self, labelled: Labelled, *, known: bool) -> None:
         """Mark a truth that was taken with ``take`` as sent, if it is known whose result it is."""
@@ -183,7 +193,6 @@ class Writer:
         if job.known and rings.read_truth(path) == truth:
             with suppress(OSError):  # after the next start, it counts again in place of itself
                 rings.write_truth(path, msgspec.structs.replace(truth, sent=True))
-                self._handed.pop((capture.pipeline, capture.number), None)
         if self._jobs.empty():
             self._look()
 
@@ -218,22 +227,23 @@ class Writer:
         ring = self._rings.get(name)
         if ring is None:
             return
-        self._done.extend(self._labelled(ring))
-        held = ring.entries
-        labelled = sum(one.truth is not None for one in held)
+        self._done.extend(self._labelled(name, ring))
+        held = ring.held
+        labelled = sum(one.is_labelled for one in held)
         uploaded = sum(one.sent for one in held)
         damaged, ring.damaged = ring.damaged, []
         self._done.append(Found(name, len(held), ring.size, ring.most, ring.evicted, labelled, uploaded, damaged))
 
-    def _labelled(self, ring: Ring) -> list[Labelled]:
+    def _labelled(self, name: str, ring: Ring) -> list[Labelled]:
         """Return truths that were not handed over before, oldest capture first."""
+        waiting = [one for one in ring.held if one.waits and one.handed != one.label]
         found: list[Labelled] = []
-        for one in ring.entries:
-            key, truth = (one.capture.pipeline, one.capture.number), one.truth
-            wanted = truth is not None and not truth.sent and not truth.unsure and one.capture.id
-            if truth is not None and wanted and self._handed.get(key) != truth and len(found) < MOST_LABELLED:
-                self._handed[key] = truth
-                found.append(Labelled(one.capture, truth))
+        for one in waiting[:MOST_LABELLED]:
+            one.handed = one.label
+            with suppress(UnreadableError, OSError):  # a person deleted it meanwhile
+                entry = rings.find(self._root, f"{name}/{one.number}")
+                if entry.truth is not None:
+                    found.append(Labelled(entry.capture, entry.truth))
         return found
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from limpet.captures import form
-from limpet.captures.ring import CAPTURE, folder
+from limpet.captures.ring import folder, path_of
 from limpet.errors import UnreadableError
 from limpet.learning.answered import Short
 from limpet.learning.remembered import Known
 from limpet.updates.answers import Answer, cut_label, cut_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from limpet.contracts.captures import Capture
 
-MOST = 2048
-"""Captures of a pipeline that are known here, the newest ones. Reading so many takes a third of a second, once."""
 UNCHOSEN = frozenset({"audit", "command"})
 """Reasons for which a window is kept that say nothing about whether its result is right."""
 _ABSTAINING = frozenset({"Classification"})
@@ -26,40 +24,33 @@ _ABSTAINING = frozenset({"Classification"})
 
 
 class CapturedResults:
-    """Reads the headers of captures when it is first needed, and later those of new files alone."""
+    """Finds a capture by its result, and reads the header of that file alone.
 
-    def __init__(self, state: Path) -> None:
+    ``number_of`` returns the number of a capture by pipeline and result, ``None`` if there is none. It raises
+    ``LookupError`` while the ring of the pipeline is not read.
+    """
+
+    def __init__(self, state: Path, number_of: Callable[[str, str], int | None]) -> None:
         self._root = folder(state)
-        self._headers: dict[str, dict[str, Capture | None]] = {}
-        """By pipeline and the name of the file; ``None`` for one that cannot be read."""
+        self._number_of = number_of
 
-    def find(self, result: str) -> Known | None:
-        """Return a result by its id ``device/pipeline/boot/sequence``, ``None`` if it was not captured."""
+    def find(self, result: str) -> Known | str | None:
+        """Return a result by its id ``device/pipeline/boot/sequence``, ``None`` if it was not captured.
+
+        Or a sentence that says why it is not known whether it was.
+        """
         pipeline = (*result.split("/"), "", "")[1]
-        found = (one for one in self._read(pipeline).values() if one is not None and one.id == result)
-        capture = next(found, None)
-        return None if capture is None else known_of(capture)
-
-    def _read(self, pipeline: str) -> Mapping[str, Capture | None]:
-        """Return the headers of the newest captures of a pipeline, whose name is one of the configuration."""
-        there = self._root / pipeline
         try:
-            names = sorted(one.name for one in there.iterdir() if one.name.endswith(CAPTURE))[-MOST:]
-        except OSError:
-            names = []
-        before = self._headers.get(pipeline, {})
-        self._headers[pipeline] = {
-            name: before[name] if name in before else _header(there / name, pipeline) for name in names
-        }
-        return self._headers[pipeline]
-
-
-def _header(path: Path, pipeline: str) -> Capture | None:
-    try:
-        capture, _ = form.read_header(path)
-    except (OSError, UnreadableError):
-        return None
-    return capture if capture.pipeline == pipeline else None
+            number = self._number_of(pipeline, result)
+        except LookupError:
+            return f"the captures of {pipeline!r} are not read yet; send it again in a moment"
+        if number is None:
+            return None
+        try:
+            capture, _ = form.read_header(path_of(self._root, pipeline, number))
+        except (OSError, UnreadableError):
+            return None
+        return known_of(capture) if (capture.pipeline, capture.id) == (pipeline, result) else None
 
 
 def known_of(capture: Capture) -> Known:

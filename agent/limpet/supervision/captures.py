@@ -23,6 +23,7 @@ from limpet.contracts.commands import MOST_KEPT, Feedback
 from limpet.device import clock
 from limpet.errors import UnreadableError
 from limpet.learning.slices import slices
+from limpet.supervision.captured_results import CapturedResults
 from limpet.wire.records import KeptFile
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Captures:
         self._ledger = ledger
         self._events = events
         self._writer = Writer(folder(state), wake)
+        self.results = CapturedResults(state, self._writer.number_of)
         self._options: dict[str, KeepOptions] = {}
         self._limits: dict[str, _Limits] = {}
         self._ids: dict[str, deque[tuple[int, int, str]]] = {}

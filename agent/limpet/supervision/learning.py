@@ -63,7 +63,7 @@ class Surroundings(NamedTuple):
     """What learning works with. ``changed`` has the workers run with other corrections.
 
     ``compared``: whether a new model is compared with that of a pipeline. ``captured`` finds the result of a
-    capture by its id.
+    capture by its id, or says why it cannot.
     """
 
     journal: Journal
@@ -71,7 +71,7 @@ class Surroundings(NamedTuple):
     events: Events
     compared: Callable[[str], bool]
     changed: Callable[[], None]
-    captured: Callable[[str], Known | None]
+    captured: Callable[[str], Known | str | None]
 
 
 def read(state: Path, damaged: Callable[[str], object]) -> AllLearned:
@@ -147,10 +147,10 @@ class Learning:
     def _find(self, result: str, pipeline: str, number: int) -> Known | str:
         """Return a result that was captured, or is one of the last."""
         captured = self._around.captured(result)
-        if captured is not None:
+        if isinstance(captured, Known):
             return captured
         if result.split("/")[2] != self._origin.boot:
-            return "the result is from before the daemon's last start, and was not captured"
+            return captured or "the result is from before the daemon's last start, and was not captured"
         return self._remembered.find(pipeline, number)
 
     def _count(self, pipeline: str, found: Known, judged: Judged) -> None:

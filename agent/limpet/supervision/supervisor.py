@@ -24,7 +24,6 @@ from limpet.device import directories, host
 from limpet.errors import ConfigError
 from limpet.supervision import undo_orders
 from limpet.supervision.auditing import Auditing
-from limpet.supervision.captured_results import CapturedResults
 from limpet.supervision.captures import Captures
 from limpet.supervision.commands import Commands
 from limpet.supervision.device_reports import DeviceReports
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from limpet.contracts.messages import DeviceHealth, FeedbackTaken, Origin, State, Undone
     from limpet.delivery.monitor import Monitor
     from limpet.fork.launch import ForkServerProcess
+    from limpet.learning.remembered import Known
     from limpet.learning.state import AllLearned
     from limpet.models.deployed import Kept
     from limpet.models.history import History
@@ -183,7 +183,7 @@ class Supervisor:
         surroundings = Surroundings(self._fleet, self._deliveries, self._host, self._journal, comparisons)
         self._updates = Updater(wanted, memory.updates, surroundings)
         self._reports = PipelineReports(outputs, self._updates)
-        around = self._around_learning(comparisons, wanted.device.state)
+        around = self._around_learning(comparisons)
         self._learning = Learning(wanted, origin, memory.learned, around)
         self._planner = Planner(
             self._updates.boot(),
@@ -229,18 +229,21 @@ class Supervisor:
             self._learning,
         )
 
-    def _around_learning(self, comparisons: Comparisons, state: Path) -> AroundLearning:
+    def _around_learning(self, comparisons: Comparisons) -> AroundLearning:
         return AroundLearning(
             self._journal,
             self._outputs.ledger,
             self._outputs.events,
             compared=lambda pipeline: comparisons.figures(pipeline) is not None,
             changed=self._correct,
-            captured=CapturedResults(state).find,
+            captured=self._find_captured,
         )
 
     def _correct(self) -> None:
         self._planner.correct()
+
+    def _find_captured(self, result: str) -> Known | str | None:
+        return self._captures.results.find(result)
 
     def _make_outputs(self, origin: Origin, bus: Bus, memory: Memory) -> Outputs:
         ledger, events = Ledger(origin, bus.extend), Events(origin, self._showing.monitor.append)
