@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from limpet import command_line
-from limpet_convert import commands
+from limpet_convert import commands, libraries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,7 @@ TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status; 1 also for a model that does not keep its thresholds."""
     command_line.open_missing_streams()
+    libraries.keep_log(None)
     argv = list(sys.argv[1:] if arguments is None else arguments)
     for key, value in TENSORFLOW.items():
         os.environ.setdefault(key, value)

@@ -26,6 +26,7 @@ from limpet_convert import (
     observers,
     on_device,
     package,
+    proving,
     regression,
     report,
     runners,
@@ -90,6 +91,7 @@ class Conversion:
         with self.progress.step("convert"):
             made = sources.to_float(self.project)
             sources.refuse_misfit(made, self.calibration.values, self.project.bundle)
+            self._prove(made, FLOAT)
             (self.folder / FLOAT).write_bytes(made)
             return made
 
@@ -126,8 +128,13 @@ class Conversion:
         ranges = self.ranges if variant in STATIC else None
         with self.progress.step(f"quantize {variant}"):
             made = quantize(self.model, variant, ranges)
+            self._prove(made, self.path(variant).name)
         self.path(variant).write_bytes(made)
         return self.path(variant)
+
+    def _prove(self, made: bytes, name: str) -> None:
+        """Have a child run a model once, on a window of the calibration. ``ConvertError`` where it cannot."""
+        proving.prove(made, name, [self.calibration.values[0]])
 
     @cached_property
     def exact(self) -> Outputs:
@@ -181,6 +188,7 @@ class Conversion:
         target = self.path("mixed")
 
         def good(made: bytes) -> bool:
+            self._prove(made, target.name)
             target.write_bytes(made)
             other = compare.run(target, self.test.values)
             found = compare.compare("mixed", self.exact, other, self.test, self.project.bundle)

@@ -52,8 +52,9 @@ class Graph:
         schema = need("ai_edge_litert.schema_py_generated")
         self.schema: Any = schema
         self.data = data
-        self.model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
-        flatpack.gather(self.model, data)
+        with called("flatbuffers", "reading the .tflite model"):
+            self.model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
+            flatpack.gather(self.model, data)
         self._codes = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 
     @property
@@ -72,12 +73,14 @@ class Graph:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of its tensors."""
-        return tuple((tensor.name or b"").decode() for tensor in self.subgraph.tensors)
+        return tuple((tensor.name or b"").decode(errors="replace") for tensor in self.subgraph.tensors)
 
     def _kind(self, op: Any) -> str:
         code = self.model.operatorCodes[op.opcodeIndex]
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
-        return code.customCode.decode() if code.customCode else str(self._codes.get(number, number))
+        return (
+            code.customCode.decode(errors="replace") if code.customCode else str(self._codes.get(number, number))
+        )
 
     @cached_property
     def inputs(self) -> tuple[int, ...]:
@@ -89,16 +92,22 @@ class Graph:
         """The model's outputs."""
         return _indices(self.subgraph.outputs)
 
+    def is_constant(self, tensor: int) -> bool:
+        """Return whether the file has a tensor's values."""
+        data = self.model.buffers[self.subgraph.tensors[tensor].buffer].data
+        return data is not None and len(data) > 0
+
     def constant(self, tensor: int) -> Array | None:
-        """Return a constant tensor's stored values, ``None`` where it is computed."""
+        """Return a constant tensor's stored values, flat if it is sparse. ``None`` where it is computed."""
+        if not self.is_constant(tensor):
+            return None
         found = self.subgraph.tensors[tensor]
         data = self.model.buffers[found.buffer].data
-        if data is None or len(data) == 0:
-            return None
         names = {v: k for k, v in vars(self.schema.TensorType).items() if not k.startswith("_")}
         kind = np.dtype(names[found.type].lower()) if names[found.type] in _NUMPY else np.dtype(np.uint8)
         values = np.frombuffer(bytes(data), kind)
-        return values.reshape(found.shape) if found.shape is not None and len(found.shape) else values
+        shaped = found.shape is not None and len(found.shape) and found.sparsity is None
+        return values.reshape(found.shape) if shaped else values
 
     def layer(self, op: Op) -> str:
         """Return the name of the layer that made an operation, as far as the converter kept it."""
@@ -152,7 +161,14 @@ def layer_name(tensor: str) -> str:
 
 def layers_of(model: bytes) -> Callable[[str], str]:
     """Return a function that finds the layer in a library's text, for ``libraries.called``."""
-    return lambda text: Graph(model).layer_in(text)
+
+    def find(text: str) -> str:
+        try:
+            return Graph(model).layer_in(text)
+        except Exception:  # noqa: BLE001 - a damaged file, whose error is shown without a layer
+            return ""
+
+    return find
 
 
 class Tracer:

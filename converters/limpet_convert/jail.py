@@ -43,6 +43,14 @@ class Answer(msgspec.Struct, forbid_unknown_fields=True):
     problems: list[str] = []
 
 
+class CrashedError(ConvertError):
+    """The child did not survive a job. ``how``: the signal or the exit status."""
+
+    def __init__(self, text: str, details: str, how: str) -> None:
+        super().__init__(text, details)
+        self.how = how
+
+
 class Jail:
     """A child that does jobs of ``limpet_convert.jobs``, one after the other. It ends with this object."""
 
@@ -95,7 +103,7 @@ class Jail:
         assert pipe is not None
         return pipe
 
-    def _crashed(self) -> ConvertError:
+    def _crashed(self) -> CrashedError:
         self._child.kill()
         status = self._child.wait()
         self._said.seek(0, os.SEEK_END)
@@ -103,7 +111,7 @@ class Jail:
         said = self._said.read().decode(errors="replace")
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
         text = f"the process that opened the model ended ({how}): {last_line(said) or 'it said nothing'}"
-        return ConvertError(with_log(text, said), said)
+        return CrashedError(with_log(text, said), said, how)
 
     @staticmethod
     def _warn(in_force: Any) -> None:

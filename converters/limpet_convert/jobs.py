@@ -73,10 +73,32 @@ def onnx_named(path: str, tflite: bytes, layout: str) -> bytes:
     return onnx.proven(Path(path), tflite, layout)
 
 
+def prove(model: bytes, name: str, inputs: list[Any]) -> None:
+    """Load a model and run it once, see ``limpet_convert.proving``."""
+    from limpet_convert import runners
+    from limpet_convert.graph import Tracer
+
+    path = Path(Path(name).name)
+    path.write_bytes(model)
+    runner = runners.TFLite(path)
+    if inputs:
+        pairs = zip((unpack(one) for one in inputs), runner.inputs, strict=True)
+        given = [runners.laid_out(window[None], spec)[0] for window, spec in pairs]
+    elif any(-1 in spec.shape for spec in runner.inputs):
+        Tracer(model)
+        return
+    else:
+        given = [np.zeros(spec.shape, np.float32 if spec.quantized else spec.dtype) for spec in runner.inputs]
+    runner.run(given)
+    shapes = [runners.closed(one.shape, spec.shape) for one, spec in zip(given, runner.inputs, strict=True)]
+    Tracer(model, shapes).invoke(given)
+
+
 JOBS: dict[str, Callable[..., Any]] = {
     "open": open_model,
     "run": run,
     "convert": convert,
+    "prove": prove,
     "coreml": coreml,
     "onnx_inputs": onnx_inputs,
     "onnx_named": onnx_named,

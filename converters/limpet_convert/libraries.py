@@ -37,7 +37,8 @@ _KEPT = 1 << 20
 _COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[@-_])")
 _NOISE = re.compile(
     r"""\s*( Traceback\ \(most\ recent | File\ ".*",\ line\ \d | [\^~]+\s*$ | loc\( | note:\ | [-=*_#]{3,}\s*$
-    | [IW]\d{4}\ | (INFO|WARNING): ) | .*\ ( see\ current\ operation | [IW]\ (tensorflow|external)/ )""",
+    | [IW]\d{4}\ | (INFO|WARNING): | .*:\s*$ | Detected\ at\ node | <stack\ traces )
+    | .*\ ( see\ current\ operation | [IW]\ (tensorflow|external)/ )""",
     re.VERBOSE,
 )
 """Lines that say where a library was, not what is wrong."""
@@ -119,9 +120,9 @@ def last_line(said: str) -> str:
 
 
 def _telling(text: str) -> list[str]:
-    plain = uncoloured(text)
-    lines = [_PREFIX.sub("", line.strip()) for line in plain.splitlines() if not _NOISE.match(line)]
-    return [line.rstrip(" .:") for line in lines if line.rstrip(" .:")]
+    whole = [line for line in uncoloured(text).splitlines() if line.strip(" .:")]
+    useful = [line for line in whole if not _NOISE.match(line)] or whole[:1]
+    return [line.rstrip(" .:") for line in (_PREFIX.sub("", line.strip()) for line in useful) if line]
 
 
 def uncoloured(text: str) -> str:

@@ -6,21 +6,23 @@ ML. ``.onnx``, ``.keras`` and ``.pt2`` run with their own packages if those are 
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import numpy as np
 
 from limpet.contracts.data import TensorSpec, fits
+from limpet.errors import ModelError
 from limpet.untrusted import reading
-from limpet_convert import foreign, packed
+from limpet_convert import foreign, packed, proving
 from limpet_convert.errors import ConvertError
+from limpet_convert.graph import RUNTIME, layers_of
 from limpet_convert.jail import Jail
 from limpet_convert.libraries import called, need
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from limpet.contracts.data import Array
@@ -42,9 +44,15 @@ class Runner(Protocol):
 
 
 def open_model(path: Path) -> Runner:
-    """Open a model by its suffix, all but TFLite in a sandboxed child. ``ConvertError`` if nothing runs it."""
+    """Open a model by its suffix, in a sandboxed child. ``ConvertError`` if nothing runs it.
+
+    TFLite runs in this process, after a child has run it once.
+    """
     opener = _opener(path)
-    return opener(path) if opener is TFLite else Jailed(path)
+    if opener is not TFLite:
+        return Jailed(path)
+    proving.prove_file(path)
+    return TFLite(path)
 
 
 def open_here(path: Path) -> Runner:
@@ -131,29 +139,42 @@ class TFLite:
         self._path = path
         self._stack = ExitStack()
         self._shapes: list[tuple[int, ...]] | None = None
-        facts = tflite.describe(path, tflite.Config())
+        with self._explained():
+            facts = tflite.describe(path, tflite.Config())
         self._alone = bool(facts.state) and facts.stateful is False
         self._load(None)
 
     def _load(self, shapes: list[tuple[int, ...]] | None) -> None:
         self._stack.close()
-        self._model = self._stack.enter_context(self._open.open(self._path, self._open.Config(), shapes=shapes))
+        with called(RUNTIME, f"loading {self._path.name}"), self._explained():
+            opened = self._open.open(self._path, self._open.Config(), shapes=shapes)
+            self._model = self._stack.enter_context(opened)
         if shapes is None:
             self.inputs, self.outputs = self._model.inputs, self._model.outputs
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """See ``Runner``."""
         if any(-1 in spec.shape for spec in self.inputs):
-            shapes = [_closed(values.shape, spec.shape) for values, spec in zip(inputs, self.inputs, strict=True)]
+            shapes = [closed(values.shape, spec.shape) for values, spec in zip(inputs, self.inputs, strict=True)]
             if shapes != self._shapes:
                 self._load(shapes)
                 self._shapes = shapes
-        if self._alone:
-            self._model.reset()
-        return [np.asarray(output) for output in self._model.run(inputs)]
+        with called(RUNTIME, f"running {self._path.name}"), self._explained():
+            if self._alone:
+                self._model.reset()
+            return [np.asarray(output) for output in self._model.run(inputs)]
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise ``ConvertError`` for what the agent's runtime refuses, with the layer if it is known."""
+        try:
+            yield
+        except ModelError as error:
+            layer = layers_of(self._path.read_bytes())(f"{error}\n{error.__cause__}") if error.__cause__ else ""
+            raise ConvertError(f"{error} (layer {layer})" if layer else str(error)) from error
 
 
-def _closed(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
+def closed(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
     """Return ``wanted`` with what it leaves open taken from ``shape``, 1 for a missing batch."""
     if -1 not in wanted:
         return wanted
@@ -177,7 +198,7 @@ class _Function:
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """See ``Runner``."""
         shaped = [
-            np.asarray(values, np.float32).reshape(_closed(values.shape, spec.shape))
+            np.asarray(values, np.float32).reshape(closed(values.shape, spec.shape))
             for values, spec in zip(inputs, self.inputs, strict=True)
         ]
         with called(self._library, "running the model"):

@@ -120,6 +120,11 @@ def test_a_converter_may_explain_an_error_itself(plain: str, expected: str) -> N
             "zero_point != 0 (3 != 0)",
         ),
         (KeyError("head"), "KeyError: 'head'"),
+        (
+            RuntimeError("Graph execution error:\n\nDetected at node x\n<stack traces unavailable>\nno file"),
+            "no file",
+        ),
+        (RuntimeError("no file:"), "no file"),
         (AssertionError(), "AssertionError without a reason"),
         (MemoryError("std::bad_alloc"), "there is not enough memory"),
         (ValueError("x" * 500), "x" * 400 + " ..."),

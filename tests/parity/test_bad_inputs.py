@@ -111,7 +111,7 @@ def test_a_shape_for_one_of_two_inputs(tmp_path: Path) -> None:
 def test_a_damaged_keras_file(tmp_path: Path) -> None:
     whole = saved(tmp_path, layers.Dense(2)).read_bytes()
     (tmp_path / "cut.keras").write_bytes(whole[: len(whole) // 2])
-    assert "Keras cannot read it" in refused(tmp_path / "cut.keras")
+    assert "cut.keras: reading the model: Keras: " in refused(tmp_path / "cut.keras")
 
 
 def test_a_pickle_with_code(tmp_path: Path) -> None:

@@ -49,9 +49,6 @@ if TYPE_CHECKING:
 Named: TypeAlias = "tuple[str, dict[str, Any]]"
 """A tensor's name and the runtime's details of it."""
 
-_RUNTIME_HAS = {"TFLite_Detection_PostProcess", "AudioSpectrogram", "Mfcc", "NumericVerify"}
-"""Custom ops that come with either runtime."""
-
 
 __all__ = ["ABILITIES", "Config", "Interpreter", "TFLiteModel", "cover", "describe", "open", "package", "version"]
 
@@ -316,7 +313,7 @@ class TFLiteModel:
         reason = _first_line(error)
         if "edgetpu-custom-op" in reason:
             return f"{reason}; a model compiled for the Edge TPU needs the delegate 'edgetpu'"
-        unknown = [name for name in self._file.custom_ops if name not in _RUNTIME_HAS]
+        unknown = self._file.missing_ops
         if unknown and _LACKS_OPS.search(str(error)):
             return f"{package} {version} refuses it: {_lacking(unknown)}"
         needed = self._file.min_runtime_version

@@ -18,6 +18,7 @@ from limpet.trust.names import named
 from limpet.wording import short_hash
 from limpet_convert import bundle_signature, facts, libraries
 from limpet_convert.commands import _shared
+from limpet_convert.converters import tflite
 from limpet_convert.errors import ConvertError
 from limpet_convert.quantize import left_in_float
 
@@ -106,6 +107,8 @@ def _model(path: Path, kind: ModelKind) -> tuple[object, list[str]]:
     for name, counts in (("ops", found.ops), ("computes", found.dtypes)):
         if counts:
             lines.append(f"  {name}: " + ", ".join(f"{kind} {count}" for kind, count in counts.items()))
+    if kind is model_kind.TFLITE and (missing := tflite.missing_ops(path)):
+        lines.append(f"  not in the runtime: {', '.join(missing)}")
     if kind is model_kind.TFLITE and "int8" in found.dtypes and (left := left_in_float(path.read_bytes())):
         lines.append("  left in float: " + ", ".join(left))
     return {"kind": kind.words, **asdict(found)}, [libraries.shown(line) for line in lines]

@@ -37,6 +37,8 @@ _MOST_DIMENSIONS = 16
 _LARGEST = 1 << 29
 """Bytes: no tensor of a model for a device is larger; a damaged shape is."""
 _CUSTOM = 32
+_RUNTIME_HAS = {"TFLite_Detection_PostProcess", "AudioSpectrogram", "Mfcc", "NumericVerify"}
+"""Custom ops that come with either runtime."""
 _CALLS = {31: (0,), 118: (0, 1), 119: (0, 1)}
 """CALL, IF and WHILE: the slots of the options that name the graphs which they run."""
 _NEWER_CALLS = {176: (0, 1), 206: (1,)}
@@ -101,6 +103,11 @@ class TFLiteFile(msgspec.Struct, frozen=True):
     custom_ops: tuple[str, ...]
     ports: Mapping[str, Port]
     aliases: Mapping[str, str]
+
+    @property
+    def missing_ops(self) -> tuple[str, ...]:
+        """Names of custom ops that no runtime has by itself."""
+        return tuple(name for name in self.custom_ops if name not in _RUNTIME_HAS)
 
 
 def read(path: Path) -> TFLiteFile:
