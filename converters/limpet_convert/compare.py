@@ -76,10 +76,7 @@ def compare(  # noqa: PLR0913, PLR0917 - two models, data, and how to judge
     variant: str, exact: Outputs, other: Outputs, windows: Windows, bundle: Bundle, groups: Array | None = None
 ) -> Comparison:
     """Compare two models' outputs over the same windows with known answers."""
-    if windows.targets is None:
-        raise ConvertError("data.targets: missing; there is nothing to compare with")
-    judges: dict[str, type[_Judge]] = {"detect": _OfBoxes, "regress": _OfQuantities}
-    judge = judges.get(bundle.task, _OfScores)(bundle, windows.values, windows.targets)
+    judge = _judge(windows, bundle)
     before, after = judge.metrics(exact.values), judge.metrics(other.values)
     metric = HEADLINE[bundle.task]
     return Comparison(
@@ -98,6 +95,18 @@ def compare(  # noqa: PLR0913, PLR0917 - two models, data, and how to judge
         quantities=judge.quantities(exact.values, other.values),
         notes=judge.notes(exact.values, other.values),
     )
+
+
+def refuse_targets(windows: Windows, bundle: Bundle) -> None:
+    """Raise ``ConvertError`` for targets that no model can be measured with."""
+    _judge(windows, bundle)
+
+
+def _judge(windows: Windows, bundle: Bundle) -> _Judge:
+    if windows.targets is None:
+        raise ConvertError("data.targets: missing; there is nothing to compare with")
+    judges: dict[str, type[_Judge]] = {"detect": _OfBoxes, "regress": _OfQuantities}
+    return judges.get(bundle.task, _OfScores)(bundle, windows.values, windows.targets)
 
 
 def judged(comparison: Comparison, limits: Verify) -> Comparison:

@@ -23,6 +23,7 @@ from limpet_convert import (
     detections,
     layers,
     libraries,
+    misfit,
     observers,
     on_device,
     package,
@@ -90,7 +91,7 @@ class Conversion:
         """The float model as TFLite, checked against the data and the labels."""
         with self.progress.step("convert"):
             made = sources.to_float(self.project)
-            sources.refuse_misfit(made, self.calibration.values, self.project.bundle)
+            misfit.refuse(made, self.calibration, self.project)
             self._prove(made, FLOAT)
             (self.folder / FLOAT).write_bytes(made)
             return made
@@ -200,6 +201,17 @@ class Conversion:
         target.write_bytes(self.mixture.model)
         return target
 
+    def check(self) -> None:
+        """Find what would be found out only after the work: in the data, and between the data and the model."""
+        model = self.project.model
+        if (model.kind or sources.named(model.path)) == "tflite":  # As quick as a look at the data.
+            _ = self.model
+        windows, test = self.calibration, self.test
+        data.groups(self.project, len(test))
+        compare.refuse_targets(test, self.project.bundle)
+        misfit.refuse_early(self.project, windows.values.shape[1:])
+        misfit.refuse_targets(self.model, test, self.project.bundle)
+
     def coreml(self, **changes: Any) -> Path:
         """Make a Core ML package as the project's table says, but for ``changes``."""
         project = self.project
@@ -212,6 +224,7 @@ class Conversion:
 
         With a device, the packaged variant also runs there.
         """
+        self.check()
         wanted = list(dict.fromkeys([*self.project.quantize.variants, self.project.bundle.variant]))
         for variant in wanted:
             self.variant(variant)

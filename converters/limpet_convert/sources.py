@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import pkgutil
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from limpet import plugins
-from limpet.contracts.data import TensorSpec, fits
-from limpet.contracts.stage import Spec
 from limpet.errors import ConfigError
 from limpet.filling import fill
 from limpet.wording import suggest
 from limpet_convert import converters, foreign, packed
 from limpet_convert.errors import ConvertError
-from limpet_convert.graph import Graph
 from limpet_convert.jail import Jail
 from limpet_convert.libraries import need
 
@@ -28,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from limpet.contracts.data import Array
-    from limpet_convert.project import Bundle, Project
+    from limpet_convert.project import Project
 
 
 def kinds() -> dict[str, Any]:
@@ -142,61 +135,3 @@ def _resolve(path: Path, kind: str, options: dict[str, Any], base: Path) -> tupl
 def named(path: Path) -> str:
     """Return the kind of converter that a file's name asks for, empty if there is none."""
     return next((name for name, module in kinds().items() if path.suffix in module.SUFFIXES), "")
-
-
-def refuse_misfit(model: bytes, inputs: Array, bundle: Bundle) -> None:
-    """Raise ``ConvertError`` for what would be found out only hours later: shapes, channel order, labels."""
-    graph = Graph(model)
-    tensors = graph.subgraph.tensors
-    if len(graph.inputs) != 1:
-        names = ", ".join(graph.names[index] for index in graph.inputs)
-        raise ConvertError(
-            f"the model has {len(graph.inputs)} inputs ({names}); a pipeline feeds it one window: join them into"
-            " one and slice it in the model's first layer"
-        )
-    shape = [int(n) for n in tensors[graph.inputs[0]].shape]
-    window = list(inputs.shape[1:])
-    if shape and shape[0] > 1 and fits(window, shape[1:]):
-        raise ConvertError(
-            f"the model's input has shape {shape}, a batch of {shape[0]}. Export it with a batch of 1: a device"
-            " runs one window at a time"
-        )
-    if not fits(window, shape):
-        moved = [n for n in shape if n != 1]
-        have = [n for n in window if n != 1]
-        order = ""
-        if sorted(moved) == sorted(have):
-            order = '. The sizes are the same in another order. Set model.options.layout to "channels_last" if the'
-            order += ' model has the channels first, and to "as_is" if it has them last'
-        raise ConvertError(
-            f"the model's input has shape {shape}, but the source, window and transforms give {window}{order}"
-        )
-    if bundle.task == "classify":
-        outputs = math.prod(int(n) for n in tensors[graph.outputs[0]].shape)
-        if outputs != len(bundle.labels):
-            raise ConvertError(
-                f"bundle.labels: {len(bundle.labels)} labels for {outputs} outputs of the model; one for each, in "
-                "their order"
-            )
-    _refuse_undecodable(graph, bundle)
-
-
-def _refuse_undecodable(graph: Graph, bundle: Bundle) -> None:
-    """Raise ``ConvertError`` where the decoder does not take such outputs: no device would run the bundle."""
-    if not bundle.decoder:
-        return
-    module = plugins.load("decoders", str(bundle.decoder.get("kind")))
-    problems: list[str] = []
-    options = {key: value for key, value in bundle.decoder.items() if key != "kind"}
-    config = fill(module.Config, options, "bundle.decoder", Path(), problems)
-    if config is None:
-        raise ConfigError(problems)
-    shapes = [(index, tuple(int(n) for n in graph.subgraph.tensors[index].shape)) for index in graph.outputs]
-    outputs = tuple(TensorSpec(graph.names[i], shape, np.dtype(np.float32)) for i, shape in shapes)
-    shape = outputs[0].shape if outputs else ()
-    try:
-        module.open(
-            config, Spec(shape=shape, dtype=np.dtype(np.float32), outputs=outputs, labels=tuple(bundle.labels))
-        )
-    except ValueError as error:
-        raise ConvertError(f"bundle.decoder: {error}") from error

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from limpet.errors import ConfigError
-from limpet_convert import compare, data, detections, layers, project, sources
+from limpet_convert import compare, data, detections, layers, misfit, project
 from limpet_convert.data import Windows
 from limpet_convert.detections import Boxes, Reader
 from limpet_convert.errors import ConvertError
@@ -223,4 +223,4 @@ def test_each_picture_has_its_line(tmp_path: Path) -> None:
 def test_a_model_that_gives_no_detections_is_refused_before_anything_is_run(tmp_path: Path) -> None:
     wanted = pictures(tmp_path, "[]\n[]\n")
     with pytest.raises(ConvertError, match=r"bundle.decoder: .* shape \[1, 9\] is unclear with 2 labels"):
-        sources.refuse_misfit(wanted.model.path.read_bytes(), np.zeros((1, 16), np.float32), wanted.bundle)
+        misfit.refuse(wanted.model.path.read_bytes(), Windows(np.zeros((1, 16), np.float32), None, {}), wanted)

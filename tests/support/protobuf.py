@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Value: TypeAlias = "int | str | bytes"
 
@@ -52,11 +55,13 @@ def onnx_value(name: str, *shape: int, dtype: int = 1) -> bytes:
     return message((1, name), (2, message((1, message((1, dtype), (2, sizes))))))
 
 
-def onnx(*, location: str = "", op: str = "Relu", domain: str = "") -> bytes:
+def onnx(
+    *, location: str = "", op: str = "Relu", domain: str = "", shape: Sequence[int] = (1, 2), dtype: int = 1
+) -> bytes:
     """Return an ONNX model of one op. With ``location``, its constant lies in another file."""
     external = [(13, message((1, "location"), (2, location))), (14, 1)] if location else [(9, bytes(8))]
     constant = message((1, 2), (2, 1), (8, "weights"), *external)
     node = message((1, "x"), (2, "y"), (3, "node"), (4, op), (7, domain))
-    values = [(11, onnx_value("x", 1, 2)), (12, onnx_value("y", 1, 2))]
+    values = [(11, onnx_value("x", *shape, dtype=dtype)), (12, onnx_value("y", *shape, dtype=dtype))]
     graph = message((1, node), (2, "g"), (5, constant), *values)
     return message((1, 8), (2, "test"), (7, graph), (8, message((1, ""), (2, 17))))
