@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import socket
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import paho.mqtt.client as paho
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paho.mqtt.enums import CallbackAPIVersion
 
 from limpet import cli
 from limpet.captures import form, ring
+from limpet.distribution import capture_http, capture_mqtt
 from limpet.distribution.capture_parts import MOST_OPEN, PART, Gathering, parts_of, topic_of
 from limpet.errors import UnreadableError
 from support.broker import mosquitto, wait_until
 from support.captured import VALUES, capture, packed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
-
-    import pytest
 
     from limpet.captures.ring import Entry
 
@@ -105,6 +112,101 @@ def test_a_server_that_is_away_or_would_see_secrets_gets_nothing(tmp_path: Path)
     assert run("push", "http://127.0.0.1:9/in", root) == 1
     assert run("push", "http://example.com/in", root, "--headers-file", tmp_path / "headers") == 1
     assert run("push", "ftp://example.com/in", root) == 2
+    assert sent(root) == []
+
+
+def hostile(answer: Callable[[socket.socket], None]) -> AbstractContextManager[str]:
+    """Return a server that takes one request, and does with its connection what it likes."""
+
+    @contextmanager
+    def listening() -> Iterator[str]:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def serve() -> None:
+                with suppress(OSError), server.accept()[0] as connection:
+                    while b".capture" not in connection.recv(1 << 16):
+                        pass
+                    answer(connection)
+
+            thread = threading.Thread(target=serve, daemon=True)
+            thread.start()
+            yield f"http://127.0.0.1:{server.getsockname()[1]}/in"
+        thread.join(5)
+        assert not thread.is_alive()
+
+    return listening()
+
+
+def endless(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n")
+    while True:
+        connection.sendall(bytes(1 << 16))
+
+
+def dripping(connection: socket.socket) -> None:
+    for byte in itertools.cycle(b"x"):
+        connection.sendall(bytes([byte]))
+        time.sleep(0.01)
+
+
+def redirecting(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 307 Moved\r\nlocation: http://127.0.0.1:1/secret\r\ncontent-length: 0\r\n\r\n")
+
+
+def shouting(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 500 \x1b[2J" + b"no" * 20_000 + b"\r\ncontent-length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (endless, ""),
+        (dripping, "the server takes longer than 1 s"),
+        (redirecting, "answers 307 Moved"),
+        (shouting, "answers 500 \\x1b[2Jno"),
+    ],
+)
+def test_attack_a_hostile_server_costs_one_capture_no_more_than_a_time(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Callable[[socket.socket], None],
+    said: str,
+) -> None:
+    monkeypatch.setattr(capture_http, "LONGEST", 0.5)
+    root = tmp_path / "captures"
+    add(root, 1)
+    with hostile(answer) as url:
+        assert run("push", url, root) == int(bool(said))
+    assert sent(root) == ([] if said else [1])
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert len(errors) < 400
+
+
+def test_attack_a_receiver_that_answers_too_early_or_long_ago_is_not_believed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture_mqtt, "PATIENCE", 1.0)
+    root = tmp_path / "captures"
+    body = form.body_of(b'"' + b"x" * 2 * PART + b'"', [VALUES.astype("<f4").tobytes()])
+    path = ring.path_of(root, "motion", 1)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(packed(capture(number=1), body))
+    topic, digest = "limpet-captures/press/motion/1", hashlib.sha256(path.read_bytes()).hexdigest()
+    with mosquitto(tmp_path / "broker") as broker:
+        client = paho.Client(CallbackAPIVersion.VERSION2)
+        client.connect("127.0.0.1", broker.port)
+        client.on_message = lambda *_: client.publish(f"{topic}/kept", digest, 1)
+        client.subscribe(f"{topic}/0/+", 1)
+        client.publish(f"{topic}/kept", digest, 1, retain=True)
+        client.loop_start()
+        try:
+            assert run("push", broker.url, root, "--bytes-per-second", PART * 4) == 1
+        finally:
+            client.loop_stop()
+            client.disconnect()
+    assert "no receiver answers that it keeps motion/1" in capsys.readouterr().err
     assert sent(root) == []
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import signal
 import ssl
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from limpet.errors import LimpetError, TransportError
@@ -10,12 +13,16 @@ from limpet.untrusted import read_linked_file, reading
 from limpet.updates import address
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from limpet.contracts.captures import Capture
 
 TIMEOUT = 60.0
 """Seconds that a server may be silent."""
+LONGEST, LEAST_RATE = 120.0, 4096.0
+"""Seconds that a capture may take, and bytes a second that it may take longer for."""
+_LONGEST_REASON = 200
 _LARGEST_HEADERS = 1 << 14
 
 
@@ -47,20 +54,44 @@ class HttpSender:
     def send(self, capture: Capture, data: bytes) -> None:
         """Send a capture file. ``TransportError`` if the server does not take it."""
         url = f"{self._url}/{capture.device}/{capture.pipeline}/{capture.number:010d}.capture"
-        headers = {"content-type": "application/octet-stream", **self._headers}
+        length = {"content-type": "application/octet-stream", "content-length": str(len(data))}
+        # As a file: then the time that a server may be silent holds for each block of it.
+        body = io.BytesIO(data)
         try:
-            answer = self._pool.request(
-                "PUT", url, body=data, headers=headers, redirect=False, preload_content=False
-            )
-            answer.drain_conn()
+            with _limited(LONGEST + len(data) / LEAST_RATE, url):
+                answer = self._pool.request(
+                    "PUT", url, body=body, headers=length | self._headers, redirect=False, preload_content=False
+                )
+                # An answer beside its status is not needed, and may have no end.
+                answer.release_conn() if answer.length_remaining == 0 else answer.close()
         except self._failures as error:
             raise TransportError(f"{url}: {error}") from error
         if not 200 <= answer.status < 300:
-            raise TransportError(f"{url}: the server answers {answer.status} {answer.reason or ''}".rstrip())
+            reason = (answer.reason or "")[:_LONGEST_REASON]
+            raise TransportError(f"{url}: the server answers {answer.status} {reason}".rstrip())
 
     def close(self) -> None:
         """Close the connections."""
         self._pool.clear()
+
+
+@contextmanager
+def _limited(seconds: float, url: str) -> Iterator[None]:
+    """End what takes longer: a server could take or send one byte after the other, each in time.
+
+    Only for the main thread. ``TransportError``.
+    """
+
+    def late(*_: object) -> None:
+        raise TransportError(f"{url}: the server takes longer than {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def read_headers(path: Path) -> dict[str, str]:

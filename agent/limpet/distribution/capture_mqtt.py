@@ -35,8 +35,9 @@ MOST_RECEIVED = 1000
 class _Visit:
     """A connection to a broker: what came, and which messages it has taken."""
 
-    def __init__(self, broker: BrokerSettings, topic: str) -> None:
-        """Log in and subscribe. ``TransportError``."""
+    def __init__(self, broker: BrokerSettings, topic: str, wants: Callable[[MQTTMessage], bool]) -> None:
+        """Log in and subscribe. Messages that it does not want are dropped at once. ``TransportError``."""
+        self._wants = wants
         self.received: list[tuple[str, bytes]] = []
         self._taken: set[int] = set()
         self._client: GuardedClient = log_in(broker, f"limpet-captures-{secrets.token_hex(4)}")[0]
@@ -50,7 +51,7 @@ class _Visit:
             raise TransportError(f"the broker refuses the subscription to {topic}: {self._refused}")
 
     def _on_message(self, _client: object, _data: object, message: MQTTMessage) -> None:
-        if len(self.received) < MOST_RECEIVED:
+        if len(self.received) < MOST_RECEIVED and self._wants(message):
             self.received.append((message.topic, bytes(message.payload)))
 
     def _on_subscribe(self, *arguments: Any) -> None:
@@ -91,25 +92,38 @@ class MqttSender:
     """Sends captures of one device in parts. A capture is sent once a receiver answers that it keeps it."""
 
     def __init__(self, broker: BrokerSettings, device: str, bytes_per_second: float) -> None:
-        self._visit = _Visit(broker, f"{ROOT}/{device}/+/+/kept")
+        self._wanted: tuple[str, bytes] | None = None
+        """What a receiver must answer now, ``None`` while it cannot have all parts."""
+        self._visit = _Visit(broker, f"{ROOT}/{device}/+/+/kept", self._wants)
         self._bucket = Bucket(bytes_per_second, max(bytes_per_second, PART))
+
+    def _wants(self, message: MQTTMessage) -> bool:
+        """Whether this is the answer that is waited for. One that the broker retained is of another time."""
+        return not message.retain and (message.topic, bytes(message.payload)) == self._wanted
 
     def send(self, capture: Capture, data: bytes) -> None:
         """Send a capture file. ``TransportError`` if no receiver answers that it keeps it."""
         topic, parts = topic_of(capture), parts_of(data)
+        answer = f"{topic}/kept", hashlib.sha256(data).hexdigest().encode()
+        self._wanted = None
+        self._visit.received.clear()
         for number, part in enumerate(parts):
             while (now := monotonic()) and self._bucket.level(now) < len(part):
                 self._visit.loop(min(LOOK, max(self._bucket.full_at(len(part)) - now, 0.001)))
             self._bucket.spend(len(part))
+            if number == len(parts) - 1:
+                self._wanted = answer
             self._visit.publish(f"{topic}/{number}/{len(parts)}", part)
-        wanted = f"{topic}/kept", hashlib.sha256(data).hexdigest().encode()
-        if not self._visit.wait_for(lambda: wanted in self._visit.received, PATIENCE):
+        if not self._visit.wait_for(lambda: bool(self._visit.received), PATIENCE):
             raise TransportError(f"no receiver answers that it keeps {capture.name}. Run: limpet captures receive")
-        self._visit.received.clear()
 
     def close(self) -> None:
         """Leave the broker."""
         self._visit.close()
+
+
+def _may_be_part(message: MQTTMessage) -> bool:
+    return len(message.payload) <= PART
 
 
 def receive(broker: BrokerSettings, target: Path, seconds: float, say: Callable[[str], None]) -> int:
@@ -117,7 +131,7 @@ def receive(broker: BrokerSettings, target: Path, seconds: float, say: Callable[
 
     ``TransportError`` if the connection is lost. ``OSError`` if one cannot be written.
     """
-    visit, gathering, new = _Visit(broker, f"{ROOT}/+/+/+/+/+"), Gathering(), 0
+    visit, gathering, new = _Visit(broker, f"{ROOT}/+/+/+/+/+", _may_be_part), Gathering(), 0
     heard = monotonic()
     try:
         while monotonic() - heard < seconds:
