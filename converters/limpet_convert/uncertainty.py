@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limpet.postprocess import conformal
+from limpet.wording import listed
 from limpet_convert import calibration
 
 if TYPE_CHECKING:
@@ -101,6 +102,10 @@ def _classes(bundle: Bundle, wanted: Uncertainty, outputs: FloatArray, known: Kn
         why = "Nothing was fitted: the model has one score, or classes that do not exclude each other."
         return Fitted(bundle.decoder, bundle.postprocess, notes=[why])
     found = Fitted(decoder, list(bundle.postprocess))
+    if lacking := [bundle.labels[place] for place in _lacking(known.targets, len(bundle.labels))]:
+        found.notes.append(
+            f"data.test has no window of {listed(lacking)}. What was fitted here need not hold for such windows."
+        )
     if why := _no_temperature(decoder, wanted, len(known.targets)):
         found.notes.append(why)
     else:
@@ -157,12 +162,10 @@ def _bayes(bundle: Bundle, known: Known, notes: list[str]) -> dict[str, Any]:
             "some as they follow each other in the field."
         )
     rows = counts + 1 / size
-    shares = np.bincount(targets, minlength=size) + 1 / size
-    table: dict[str, Any] = {
-        "kind": "bayes",
-        "transition": [_shares(row) for row in rows],
-        "trained": dict(zip(bundle.labels, _shares(shares), strict=True)),
-    }
+    table: dict[str, Any] = {"kind": "bayes", "transition": [_shares(row) for row in rows]}
+    if not len(_lacking(targets, size)):  # A class without a test window was learned all the same.
+        shares = np.bincount(targets, minlength=size) + 1 / size
+        table["trained"] = dict(zip(bundle.labels, _shares(shares), strict=True))
     window = bundle.window
     if window.size and window.hop and window.hop < window.size:
         table["weight"] = round(window.hop / window.size, DIGITS)  # windows that overlap have the same evidence
@@ -175,6 +178,11 @@ def transitions(targets: Array, runs: Array, size: int) -> NDArray[np.int64]:
     follows = runs[1:] == runs[:-1]
     np.add.at(counts, (targets[:-1][follows], targets[1:][follows]), 1)
     return counts
+
+
+def _lacking(targets: Array, size: int) -> Array:
+    """Return the classes of which there is no window."""
+    return np.flatnonzero(np.bincount(targets.astype(int), minlength=size)[:size] == 0)
 
 
 def _shares(counts: NDArray[Any]) -> list[float]:
