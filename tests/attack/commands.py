@@ -51,6 +51,13 @@ class Intruder(Caller):
         for _ in range(times):
             self._client.publish(f"{ROOT}/command/{name}", b"{}", 1)
 
+    def tell(self, name: str, payload: bytes) -> None:
+        """Send a command, and wait for no acknowledgement."""
+        make: Any = Properties
+        properties = make(PacketTypes.PUBLISH)
+        properties.ResponseTopic = ANSWERS
+        self._client.publish(f"{ROOT}/command/{name}", payload, 1, properties=properties)
+
     def proof(self, ground: Ground, before: int) -> str:
         """Ask something sound after all that was sent: commands arrive in order, so its answer proves the rest.
 
@@ -219,6 +226,20 @@ def _flood(ground: Ground, client: Intruder, attempt: Attempt) -> None:
     client.flood("health", 3000)
 
 
+def _feedback(ground: Ground, client: Intruder, attempt: Attempt) -> None:
+    """Say what is true of results: of the same ones again and again, of others, and of none."""
+    known = [one["id"] for one in ground.spy.results()[-50:]]
+    answered = len(client.heard)
+    for number in range(10_000):
+        result = known[number % len(known)] if number % 2 else f"{DEVICE}/p{number}/b/{number}"
+        truth = "\u202e" * 200 if number % 3 else float(number)
+        said = {"id": result, "truth": truth, "tolerance": 1e300, "groups": {f"g{number % 16}": f"v{number}"}}
+        client.tell("feedback", msgspec.json.encode(said))
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: len(client.heard) > answered, PATIENCE)
+    attempt.happened = f"{len(client.heard) - answered} answers"
+
+
 def _pictures(ground: Ground, client: Intruder, attempt: Attempt) -> None:
     del ground, attempt
     for name in ("snapshot", "enrol", "forget"):
@@ -238,6 +259,7 @@ OTHERS = {
     "60,000 bytes to correlate an answer by": _correlation,
     "1,000 properties of a user": _properties,
     "a flood of 3,000 commands": _flood,
+    "a flood of 10,000 messages of feedback": _feedback,
     "a flood of 1,000 commands each to take, enrol and forget": _pictures,
     "commands that wait in the session for the next start": _queued,
 }

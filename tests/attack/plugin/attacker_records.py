@@ -179,6 +179,38 @@ RECORDS: dict[str, Callable[[], Any]] = {
     "a refusal of 100,000 problems": lambda: {
         "type": "Refused", "problems": ["p" * 50] * 100_000, "pipeline": own(),
     },
+    "an alarm of the pipeline of another worker": lambda: monitors(VICTIM),
+    "an alarm with orders to a terminal": lambda: monitors(own(), reason="\x1b[2J"),
+    "an alarm since 1e308 seconds": lambda: monitors(own(), since_s=1e308),
+    "an alarm whose p-value is NaN": lambda: monitors(own(), p_value=float("nan")),
+    "an alarm of a fault that has no name": lambda: monitors(own(), fault=FORGED),
+    "an alarm for what moved to infinity": lambda: monitors(
+        own(), moved=[{"name": "ax.mean", "before": 0.0, "now": float("inf")}]
+    ),
+    "an alarm for 100,000 features": lambda: monitors(
+        own(), moved=[{"name": "ax.mean", "before": 0.0, "now": 1.0}] * 100_000
+    ),
+    "10,000 monitors": lambda: heartbeat(own(), monitors={"monitors": {f"m{n}": {} for n in range(10_000)}}),
+    "a sketch of 10,000 counts": lambda: heartbeat(own(), monitors={"sketches": {"ax.mean": [1] * 10_000}}),
+    "a sketch whose counts are negative": lambda: heartbeat(own(), monitors={"sketches": {"ax.mean": [-1]}}),
+    "10,000 sketches": lambda: heartbeat(own(), monitors={"sketches": {f"s{n}": [1] for n in range(10_000)}}),
+    "monitors 900 maps deep": lambda: heartbeat(own(), monitors=nested(900)),
+    "sets of 2^64 - 1 labels": lambda: heartbeat(
+        own(), uncertainty={"windows": 1, "abstained": 0, "runs": 1, "sets": {(1 << 64) - 1: 1}}
+    ),
+    "more abstentions than windows": lambda: heartbeat(
+        own(), uncertainty={"windows": 1, "abstained": (1 << 64) - 1, "runs": 1, "sets": {}}
+    ),
+    "savings that are negative": lambda: heartbeat(own(), savings={"gate": {"seen": -1, "spared": -1}}),
+    "levels of minus one window": lambda: heartbeat(own(), levels=[-1, [1.0], [1.0]]),
+    "levels that are infinite": lambda: heartbeat(own(), levels=[1, [float("inf")], [float("nan")]]),
+    "levels of 100,000 channels": lambda: heartbeat(own(), levels=[1, [1.0] * 100_000, [1.0] * 100_000]),
+    "a reference of the pipeline of another worker": lambda: expected(VICTIM),
+    "a reference with an accuracy of NaN": lambda: expected(own(), accuracy=float("nan")),
+    "a reference with a class of 1 MB": lambda: expected(own(), priors={"x" * 1_000_000: 1.0}),
+    "a reference with 100,000 slices": lambda: expected(own(), slices={f"g={n}": 0.5 for n in range(100_000)}),
+    "a reference with a class that moves the cursor": lambda: expected(own(), priors={"\x1b[2J": 1.0}),
+    "a reference with a threshold of 1e308": lambda: expected(own(), threshold=1e308),
     "an answer to a question never asked": lambda: answered(1),
     "an answer with a number of 2^63": lambda: answered(1 << 63),
     "an executor for the pipeline of another source": lambda: need(VICTIM, "cpu"),
@@ -259,6 +291,15 @@ def pairs(pipeline: str, count: int = 1, label: str = FORGED) -> dict[str, Any]:
     return {"type": "Pairs", "pipeline": pipeline, "items": [pair] * count, **models}
 
 
+def monitors(pipeline: str, **alarm: Any) -> dict[str, Any]:
+    """Return a heartbeat whose monitor ``univariate`` has this alarm."""
+    return heartbeat(pipeline, monitors={"windows": 1, "monitors": {"univariate": {"level": 2.0, "alarm": alarm}}})
+
+
+def expected(pipeline: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "Expected", "pipeline": pipeline, "model": "evil", "version": 0, **fields}
+
+
 def dismiss(number: Any) -> dict[str, Any]:
     return {"type": "Dismiss", "number": number}
 
@@ -290,6 +331,19 @@ def _record(make: Callable[[], Any]) -> Callable[[Border], Any]:
 def _(border: Border) -> None:
     for _ in range(2):
         border.record(heartbeat(own(), levels=[5, [1.0, 2.0, 3.0], [1.0]]))
+
+
+@ATTEMPTS.named("10,000 heartbeats, each with alarms of other monitors")
+def _(border: Border) -> None:
+    for number in range(10_000):
+        alarms = {f"m{number}-{n}": {"level": 2.0, "alarm": {"reason": FORGED[:1]}} for n in range(4)}
+        border.record(heartbeat(own(), monitors={"monitors": alarms}))
+
+
+@ATTEMPTS.named("10,000 references, each with other classes")
+def _(border: Border) -> None:
+    for number in range(10_000):
+        border.record(expected(own(), priors={f"c{number}": 1.0}))
 
 
 ATTEMPTS.update({name: _raw(make) for name, make in RAW.items()})
