@@ -2,7 +2,8 @@
 
 Each file part_NAME.py here is one part. Arguments name the parts that are wanted, all if there are none. A part's
 figures and its section stay in build/truth, so that a part can be measured again alone. The page
-docs/explanation/truth.md is made of the sections of all parts. The last line is one JSON object.
+docs/explanation/truth.md is made of the sections of all parts. The last line is one JSON object with all figures.
+The page ends with those of ``goals.KEYS``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import goals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +40,9 @@ HEAD = """# Is it still right? What was measured
 `make truth` makes this page. It takes models and data from packages, makes streams with known faults, and compares
 Limpet's numbers with those of river, crepes, MAPIE, shap and SciPy.
 """
+FOOT = """## The figures as JSON
+
+    """
 
 
 def main(wanted: Sequence[str]) -> int:
@@ -52,10 +58,12 @@ def main(wanted: Sequence[str]) -> int:
         (BUILD / f"{name}.json").write_text(json.dumps({"figures": figures, "section": section}), encoding="utf-8")
         print(f"{name}: {time.monotonic() - began:.0f} s {json.dumps(figures)}", flush=True)
     made = [json.loads(path.read_text(encoding="utf-8")) for path in map(_made, PARTS) if path.exists()]
-    PAGE.write_text("\n".join([HEAD, *(part["section"] for part in made)]), encoding="utf-8")
     total: dict[str, Any] = {}
     for part in made:
         total |= part["figures"]
+    chosen = {key: total[key] for key in goals.KEYS if key in total}
+    sections = [HEAD, goals.section(total), *(part["section"] for part in made), FOOT + json.dumps(chosen)]
+    PAGE.write_text("\n".join(sections) + "\n", encoding="utf-8")
     print(json.dumps(total))
     return 0
 
