@@ -40,7 +40,9 @@ def section(figures: Mapping[str, Any]) -> str:
     missed = sum(not one.reached for one in found)
     rows = [f"| {one.wanted} | {one.measured} | {'yes' if one.reached else '**no**'} |" for one in found]
     total = f"{len(found) - missed} of {len(found)} goals are reached."
-    return "\n".join(["## Goals", "", total, "", "| goal | measured | reached |", "| --- | --- | --- |", *rows, ""])
+    return "\n".join(
+        ["## Goals", "", total, "", "| goal | measured | reached |", "| --- | --- | --- |", *rows, ""]
+    )
 
 
 def _goals(figures: Mapping[str, Any]) -> Iterator[Goal]:

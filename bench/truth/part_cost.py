@@ -8,6 +8,7 @@ here, of the frames that they are measured with. Each runs in rounds, with all m
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import tempfile
 import time
@@ -75,13 +76,14 @@ class Cost(NamedTuple):
 
 def measure() -> tuple[dict[str, Any], str]:
     """Return the figures, and the section of the page."""
+    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
         costs = {name: cost(make(Path(scratch))) for name, make in CASES.items()}
     figures = {
         "monitor_cost": {name: round(one.usual, 5) for name, one in costs.items()},
         "monitor_bytes": {name: one.kept_bytes for name, one in costs.items()},
     }
-    return figures, section(costs)
+    return figures, section(costs, max(before, os.getloadavg()[0]))
 
 
 def keywords(scratch: Path) -> Case:
@@ -247,8 +249,8 @@ def kept_bytes(case: Case) -> int:
 CASES = {"keyword": keywords, "vision": vision, "small_vision": faces}
 
 
-def section(costs: dict[str, Cost]) -> str:
-    """Return the section of the page."""
+def section(costs: dict[str, Cost], load: float) -> str:
+    """Return the section of the page. ``load``: processes that ran or waited for a processor meanwhile."""
     names = {
         "keyword": "ten words",
         "vision": "EfficientNet-Lite0, int8",
@@ -259,7 +261,8 @@ def section(costs: dict[str, Cost]) -> str:
         f"{one.difference:+.2%} | {one.usual:.2%} | {one.skipped:.0%} | {one.kept_bytes / 1000:.0f} kB |"
         for name, one in costs.items()
     ]
-    return "\n".join([HEAD, *rows, FOOT])
+    busy = BUSY.format(load=load, cores=os.cpu_count()) if load > (os.cpu_count() or 1) else ""
+    return "\n".join([HEAD, *rows, FOOT + busy])
 
 
 HEAD = """## What monitors cost
@@ -272,4 +275,8 @@ default, and 1 % for pictures. *Within the limit* is what they take then; *skipp
 FOOT = f"""
 Shares are what the monitors measure of themselves, as in health. *Measured by turns*: how much longer the fastest
 of {ROUNDS} rounds took with monitors than without. *Memory*: of the monitors and their host, after all windows.
+"""
+BUSY = """
+The machine was busy: {load:.0f} processes shared {cores} processors. So times vary, and differences by turns say
+nothing.
 """

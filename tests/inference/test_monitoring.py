@@ -145,6 +145,28 @@ def test_windows_are_skipped_and_counted_where_monitors_would_exceed_their_share
     assert figures.spent_us > 0
 
 
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_windows_are_skipped_between_blocks_alone_and_the_next_block_says_so(
+    pipeline: Pipeline, tmp_path: Path, share: float
+) -> None:
+    """Holes in a block once doubled the time between windows: a false alarm of the rate."""
+    spy = Spy()
+    monitoring = watched(pipeline, tmp_path, {"spy": spy}, share=share)
+    first, samples = 0, values(50)
+    while len(spy.seen) < 4 and first < 300_000:
+        fed(pipeline, samples, first)
+        monitoring.tend(10**9)
+        first += 50
+    assert len(spy.seen) >= 4
+    assert monitoring.figures().skipped > 0
+    before = -1
+    for _, times, gap in spy.seen:
+        places = times // 1_000_000
+        assert (np.diff(places) == 1).all()
+        assert gap == (places[0] != before + 1 or before < 0)
+        before = places[-1]
+
+
 def test_a_block_fills_up_if_there_is_no_time_for_the_next_one(pipeline: Pipeline, tmp_path: Path) -> None:
     def be_slow(_: Observed) -> None:
         until = perf_counter() + 0.002

@@ -115,6 +115,8 @@ class Monitoring:
         self._credit = 0.0
         self._reserve = 0
         """What the last block took in ns. The next one begins when there is as much time for it."""
+        self._block_ns = 0
+        """What the block that is gathered took so far."""
         self._marked = self._reported = self._pipeline.graph.busy_ns
         self._frames = self._pipeline.plan.spec.frames
         self._first_ns = self._last_ns = 0
@@ -155,17 +157,17 @@ class Monitoring:
 
     def see(self, window: Window, result: Result[Any]) -> None:
         """Take a window and its result. It raises nothing."""
-        began = perf_counter_ns()
-        least = 0 if len(self._gathering) else self._reserve
-        if self._credit < least and not self._rested():
-            self._skipped += 1
-            self._gap = True
-            return
         gathering = self._gathering
         gap = window.gap and not self._frames
         if gathering.full or (gap and len(gathering)):
             self._look()
-            began = perf_counter_ns()
+        began = perf_counter_ns()
+        if not len(gathering):  # A block that has begun has no holes.
+            if self._credit < self._reserve and not self._has_time_for(1):
+                self._skipped += 1
+                self._gap = True
+                return
+            self._block_ns = 0
         self._gap |= gap
         try:
             gathering.see(window, result)
@@ -195,18 +197,16 @@ class Monitoring:
                 self._look()
             self._next_sketches = 0
 
-    def _rested(self) -> bool:
-        """Whether the pipeline has worked for long enough that its monitors may work again."""
+    def _has_time_for(self, blocks: int) -> bool:
+        """Whether the pipeline has worked for long enough that its monitors may look at so many blocks."""
         busy = self._pipeline.graph.busy_ns
         self._credit = min(self._credit + self._share * (busy - self._marked), MOST_CREDIT)
         self._marked = busy
-        return self._credit >= (0 if len(self._gathering) else self._reserve)
-
-    def _has_time_for(self, blocks: int) -> bool:
-        return self._rested() and self._credit >= blocks * self._reserve
+        return self._credit >= blocks * self._reserve
 
     def _spend(self, ns: int) -> None:
         self._spent += ns
+        self._block_ns += ns
         self._credit -= ns
 
     def _look(self) -> None:
@@ -226,10 +226,8 @@ class Monitoring:
             except Exception as error:  # noqa: BLE001 - a plugin: it fails alone
                 self._leave_out(kind, bug(error))
         self._gap = False
-        spent = perf_counter_ns() - began
-        self._reserve = min(spent, MOST_CREDIT // 2)
-        self._spend(spent)
-        self._rested()
+        self._spend(perf_counter_ns() - began)
+        self._reserve = min(self._block_ns, MOST_CREDIT // 2)
 
     def _observed(self, taken: Gathered) -> Observed:
         embeddings = None
