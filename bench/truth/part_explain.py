@@ -298,8 +298,8 @@ def _section(rows: list[dict[str, Any]], worst: float, within: float) -> str:
 _HEAD = """## Explanations
 
 {windows} windows of the test part of each model are explained, {few} of `keywords`, int8, in Limpet's pipeline.
-*Sinks* is by how much the score sinks if 10, 20, 30 and 50 % of the parts are hidden, on average: those that the
-explanation names. *At random*: as many parts at random. *Change*: share of the windows for which a small change
+*Sinks*: 10, 20, 30 and 50 % of the parts are hidden, those that the explanation names first. The score sinks by so
+much on average. *At random*: as many parts at random. *Change*: share of the windows for which a small change
 with another answer was found.
 """
 _END = """
