@@ -71,7 +71,7 @@ def refuse_early(project: Project, window: Sequence[int]) -> None:
         signature = f"{model.options.get('signature', 'serving_default')}: "
         found = [text for text in found if text.startswith(signature)]
     if len(found) > 1:
-        raise ConvertError(_inputs(found))
+        raise ConvertError(new_project.several_inputs(found))
     sizes = new_project.shape_in(found[0]) if found else []
     if not sizes or (-1 in sizes and "shape" in model.options):
         return
@@ -86,7 +86,7 @@ def refuse(model: bytes, windows: Windows, project: Project) -> None:
     """Raise ``ConvertError`` where a float model does not fit the windows, the labels or the decoder."""
     graph = Graph(model)
     if len(graph.inputs) != 1:
-        raise ConvertError(_inputs([graph.names[index] for index in graph.inputs]))
+        raise ConvertError(new_project.several_inputs([graph.names[index] for index in graph.inputs]))
     shape = [int(n) for n in graph.subgraph.tensors[graph.inputs[0]].shape]
     refuse_shape(shape, windows.values.shape[1:], Layout.of(project.model), project.bundle)
     refuse_numbers(_dtype(graph, graph.inputs[0]), windows, project.bundle)
@@ -114,13 +114,6 @@ def refuse_targets(model: bytes, windows: Windows, bundle: Bundle) -> None:
             f"data.targets: shape {shape}, but the model gives {numbers} numbers for each of {count} windows."
             f" Write an array of shape {wanted}, in the order of the outputs"
         )
-
-
-def _inputs(names: Sequence[str]) -> str:
-    return (
-        f"the model has {len(names)} inputs ({', '.join(names)}); a pipeline feeds it one window: join them into"
-        " one and slice it in the model's first layer"
-    )
 
 
 def refuse_shape(shape: Sequence[int], window: Sequence[int], layout: Layout, bundle: Bundle) -> None:

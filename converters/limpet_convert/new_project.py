@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-SMALL = 200_000
+SMALL = 1_000_000
 """Bytes of a float model below which its graph, not its weights, decides how small int8 gets."""
 LARGEST_RATIO = 0.4
 """Size of int8 divided by float that models above ``SMALL`` must keep."""
-BETTER_THAN_GUESSING = 0.5
+BETTER_THAN_GUESSING = {"classify": 0.5, "regress": 0.0}
+"""Of the task's metric: an r2 of 0 is that of the mean of the targets."""
 CHANNELS_FIRST = ("torch", "onnx")
 """Kinds whose models mostly have the channels before the samples; converted, they have them last."""
 _SHAPE = re.compile(r"[\[(][^\[\]()]*[\])]")
@@ -40,11 +41,15 @@ _ALWAYS = (("ai_edge_litert", "convert"), ("litert_quantizer", "convert"), ("mat
 
 @dataclass(frozen=True)
 class Recorded:
-    """What recordings say: channels, samples a second if that is steady, and labels in alphabetical order."""
+    """What recordings say: channels, samples a second if that is steady, and labels in alphabetical order.
+
+    ``width``: numbers in a sample, which may have no names.
+    """
 
     channels: list[str]
     rate: float | None
     labels: list[str]
+    width: int = 0
 
 
 def recorded(path: Path) -> Recorded:
@@ -57,7 +62,8 @@ def recorded(path: Path) -> Recorded:
         listed = []
     if listed:
         labels = {span.label for one in listed for span in one.spans}
-        return Recorded(list(listed[0].channels), _rounded(listed[0].rate), sorted(labels))
+        channels = list(listed[0].channels)
+        return Recorded(channels, _rounded(listed[0].rate), sorted(labels), len(channels))
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.name.endswith(data.SUFFIXES))
     if not files:
         raise ConvertError(f"{path}: no recording in it. Recordings are {', '.join(data.SUFFIXES)}")
@@ -65,7 +71,8 @@ def recorded(path: Path) -> Recorded:
     folders = (
         {file.relative_to(path).parts[0] for file in files if file.parent != path} if path.is_dir() else set()
     )
-    return Recorded(list(first.channels), _rounded(first.rate), sorted(folders))
+    width = len(first.channels) or prod(first.values.shape[1:])
+    return Recorded(list(first.channels), _rounded(first.rate), sorted(folders), width)
 
 
 def _rounded(rate: float | None) -> float | None:
@@ -100,10 +107,25 @@ def input_shape(model: Path, kind: str) -> list[int]:
     except LimpetError:
         return []
     if len(found) > 1:
-        raise ConvertError(
-            f"{model}: the model has {len(found)} inputs ({'; '.join(found)}); a bundle of limpet-convert has one"
-        )
+        raise ConvertError(f"{model}: {several_inputs(found)}")
     return shape_in(found[0]) if found and kind else []
+
+
+def several_inputs(names: Sequence[str]) -> str:
+    """Say why a model with these inputs goes into no bundle, and how it would."""
+    return (
+        f"the model has {len(names)} inputs ({', '.join(names)}); a pipeline feeds it one window: join them into"
+        " one and slice it in the model's first layer"
+    )
+
+
+def numbers(model: Path) -> int | None:
+    """Return how many numbers a model gives for a window, ``None`` if its file does not say that."""
+    try:
+        found = [shape_in(text) for text in facts.read(model).outputs]
+    except LimpetError:
+        return None
+    return sum(prod(shape) for shape in found) if found and not any(-1 in one for one in found) else None
 
 
 def shape_in(text: str) -> list[int]:
@@ -178,7 +200,7 @@ def tables(  # noqa: PLR0913 - what a project consists of
     bundle |= {"rate": said.rate} if said.rate else {}
     bundle |= {"window": {"size": window}, "decoder": _decoder(task), "variant": "int8"}
     verify: dict[str, Any] = {"max_metric_loss": 1.0, "min_agreement": 0.98}
-    verify |= {"min_metric": BETTER_THAN_GUESSING} if task == "classify" else {}
+    verify |= {"min_metric": BETTER_THAN_GUESSING[task]} if task in BETTER_THAN_GUESSING else {}
     verify |= {"max_size_ratio": LARGEST_RATIO} if size > SMALL else {}
     made: dict[str, dict[str, Any]] = {
         "model": {"path": model} | ({"options": options} if options else {}),

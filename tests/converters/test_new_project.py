@@ -59,6 +59,39 @@ def test_the_file_works_as_it_stands(folder: Path, capsys: pytest.CaptureFixture
     assert project.read(folder / "convert.toml").bundle.name == "motion"
 
 
+def test_columns_without_names_count_as_channels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("train", "test"):
+        np.save(folder / f"{part}.npy", np.random.default_rng(0).normal(size=(60, 2)))
+    arguments = ["--calibration", "train.npy", "--test", "test.npy"]
+    assert main(["init", "Motion.tflite", *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "60 windows of 1 samples to verify with" in said
+    what = "an .npy file of shape [60, 2] with one number for each test window and each output of the model"
+    assert f"missing: data.targets, {what}" in said
+    tables = tomllib.loads((folder / "convert.toml").read_text())
+    assert tables["verify"]["min_metric"] == 0
+    assert "channels" not in tables["bundle"]
+
+
+def test_whole_numbers_in_a_row_are_one_channel(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models.integers(folder / "tokens.tflite", size=4)
+    for part in ("train", "test"):
+        (folder / "tokens" / part).mkdir(parents=True)
+        np.save(folder / "tokens" / part / "a.npy", np.arange(240).reshape(240, 1))
+    assert main(["init", "tokens.tflite", "--data", "tokens"]) == 0
+    assert "60 windows of 4 samples to verify with" in capsys.readouterr().out
+
+
+def test_a_model_with_several_inputs_is_refused_with_what_to_do(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models.times(folder / "two.tflite")
+    assert main(["init", "two.tflite", "--data", "recordings"]) == 1
+    said = capsys.readouterr().err
+    assert "the model has 2 inputs" in said
+    assert "join them into one and slice it in the model's first layer" in said
+
+
 def test_a_window_of_another_size_than_the_model_is_pointed_out(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

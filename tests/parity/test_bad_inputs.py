@@ -57,7 +57,7 @@ def test_an_op_that_tflite_lacks_is_named_with_its_layer(tmp_path: Path) -> None
 
 def test_an_open_size(tmp_path: Path) -> None:
     text = refused(saved(tmp_path, layers.Conv1D(2, 3), shape=(None, 3)))
-    assert "[None, 3]" in text
+    assert "[?, ?, 3]" in text
     assert "shape = " in text
 
 
@@ -105,7 +105,7 @@ def test_a_shape_for_one_of_two_inputs(tmp_path: Path) -> None:
         [onnx.helper.make_node("Add", ["x", "z"], ["y"])],
         {"x": [1, 3], "z": [1, 3], "y": [1, 3]},
     )
-    assert "this one has x, z" in refused(path, shape=[1, 3])
+    assert "for a model with one input; this one has 2" in refused(path, shape=[1, 3])
 
 
 def test_a_damaged_keras_file(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_pickle_with_code(tmp_path: Path) -> None:
 
 def test_a_traced_model_without_its_shape(tmp_path: Path) -> None:
     torch.jit.trace(torch.nn.Linear(3, 2), torch.zeros(1, 3)).save(tmp_path / "m.ts")
-    assert "options.shape" in refused(tmp_path / "m.ts")
+    assert "options = { shape = [6, 100] }" in refused(tmp_path / "m.ts")
 
 
 def test_a_file_that_is_no_exported_program(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def conversion(folder: Path, values: Any, labels: list[str], shape: tuple[int, .
 
 def test_channels_in_the_wrong_order_are_found_before_hours_are_spent(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(200, 6))
-    with pytest.raises(LimpetError, match="the same in another order: put the channels last"):
+    with pytest.raises(LimpetError, match=r"the same in another order. Export the model with a first layer"):
         _ = conversion(tmp_path, values, ["a", "b", "c"]).model
 
 

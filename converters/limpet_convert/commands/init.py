@@ -73,7 +73,7 @@ def main(arguments: argparse.Namespace) -> int:
     kind = new_project.kind_of(arguments.model)
     calibration, test = _recordings(arguments)
     said = _said(arguments, test)
-    shape, channels = new_project.input_shape(arguments.model, kind), len(said.channels)
+    shape, channels = new_project.input_shape(arguments.model, kind), said.width
     window = arguments.window or new_project.window_of(shape, channels, kind)
     task = arguments.task or ("classify" if said.labels else "regress")
     made = new_project.tables(
@@ -93,7 +93,7 @@ def main(arguments: argparse.Namespace) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     state_files.replace(output, (_HEAD + tomli_w.dumps(made)).encode())
     other = new_project.other_window(shape, window, channels)
-    notes = [*other, *_few(count), *_notes(arguments, task, said), *new_project.missing_packages(kind)]
+    notes = [*other, *_few(count), *_notes(arguments, task, said, count), *new_project.missing_packages(kind)]
     lines = [f"{output}: {kind} model, {count} windows of {window} samples to verify with", *notes]
     lines.append(f"next: limpet-convert run {output}")
     _shared.emit(arguments, {"project": output, "kind": kind, "windows": count, "notes": notes}, lines)
@@ -131,7 +131,8 @@ def _said(arguments: argparse.Namespace, test: Path) -> Recorded:
     """Return what the recordings say, but for what the command line says."""
     said = new_project.recorded(test)
     if arguments.channels:
-        said = replace(said, channels=_names(arguments.channels))
+        names = _names(arguments.channels)
+        said = replace(said, channels=names, width=len(names))
     return replace(said, labels=_names(arguments.labels)) if arguments.labels else said
 
 
@@ -145,7 +146,7 @@ def _try_windows(wanted: Project) -> int:
     return len(data.windows(wanted, wanted.data.test))
 
 
-def _notes(arguments: argparse.Namespace, task: str, said: Recorded) -> list[str]:
+def _notes(arguments: argparse.Namespace, task: str, said: Recorded, count: int) -> list[str]:
     """Say what was guessed, and what a person should look at."""
     notes = []
     if task == "classify" and not arguments.labels:
@@ -154,11 +155,18 @@ def _notes(arguments: argparse.Namespace, task: str, said: Recorded) -> list[str
     if task == "anomaly":
         notes.append("check: decoder.threshold is 1.0; set it to what separates normal from anomalous")
     if task == "regress":
-        notes.append("missing: data.targets, an .npy file with one number for each test window")
+        notes.append(_no_targets(new_project.numbers(arguments.model), count))
     if arguments.coreml and sys.platform != "darwin":
         notes.append("Core ML: the package is made here; only a Mac runs it")
     notes.append("check: add [[bundle.transforms]] if the model was trained on normalised values")
     return notes
+
+
+def _no_targets(numbers: int | None, count: int) -> str:
+    """Say which targets a regression of so many numbers needs."""
+    shape = f"[{count}, {numbers or 'N'}]" if numbers != 1 else f"[{count}]"
+    what = f"missing: data.targets, an .npy file of shape {shape} with one number"
+    return f"{what} for each test window{'' if numbers == 1 else ' and each output of the model'}"
 
 
 def _name(model: Path) -> str:
