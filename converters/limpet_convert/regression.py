@@ -26,6 +26,7 @@ CLOSE = 0.1
 """Of a quantity's spread: so near two numbers must be to agree."""
 SHOWN = 40
 """Quantities in a table, at most."""
+SHOWN_NOTES = 3
 _ROUNDING = 1e-6
 """Of the largest value: what varies less is constant."""
 _CONSTANT_SPREAD = 0.1
@@ -128,7 +129,10 @@ def agreements(
 
 def notes(exact: NDArray[np.float64], targets: Array, wanted: Sequence[Quantity]) -> list[str]:
     """Return a sentence for each quantity that the float model itself gets wrong, or that says nothing."""
-    return [text for one in wanted if (text := _note(one.name, exact[:, one.columns], targets[:, one.columns]))]
+    found = [text for one in wanted if (text := _note(one.name, exact[:, one.columns], targets[:, one.columns]))]
+    if len(found) <= SHOWN_NOTES:
+        return found
+    return [*found[:SHOWN_NOTES], f"{len(found) - SHOWN_NOTES} other quantities have such notes, too"]
 
 
 def _note(name: str, exact: NDArray[np.float64], targets: Array) -> str:

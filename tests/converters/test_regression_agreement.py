@@ -76,6 +76,13 @@ def test_a_model_that_is_wrong_is_called_so_beside_its_agreement() -> None:
     assert found.notes[0].endswith("Check the order of data.targets, and bundle.transforms")
 
 
+def test_few_of_many_notes_are_shown() -> None:
+    exact = RANDOM.normal(size=(50, 20))
+    notes = compared(exact, exact, -exact).notes
+    assert len(notes) == 4
+    assert notes[-1] == "17 other quantities have such notes, too"
+
+
 def test_targets_in_another_unit_are_recognised() -> None:
     note = compared(HEAT[:, None], HEAT[:, None], HEAT * 9 / 5 + 32).notes[0]
     assert "but follows them. Write data.targets in the unit of the model's output" in note
