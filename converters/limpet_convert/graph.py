@@ -216,7 +216,8 @@ def store(values: FloatArray, detail: dict[str, Any]) -> Array:
     """Return real values as a tensor stores them."""
     scale, zero = detail["quantization"]
     if not scale:
-        return np.asarray(values, detail["dtype"])
+        whole = np.dtype(detail["dtype"]).kind in "iu"
+        return np.asarray(np.rint(values) if whole else values, detail["dtype"])
     limits = np.iinfo(detail["dtype"])
     return np.asarray(np.clip(np.rint(values / scale) + zero, limits.min, limits.max), detail["dtype"])
 

@@ -32,6 +32,7 @@ _UNSHOWN = "\N{REPLACEMENT CHARACTER}"
 _LONGEST = 2000
 """Characters of any text of foreign origin."""
 _LONGEST_REASON = 400
+_C = ctypes.CDLL(None)
 _KEPT = 1 << 20
 """Bytes of what a library printed that are kept at most, the last ones."""
 _COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[@-_])")
@@ -174,7 +175,7 @@ def _hidden() -> Iterator[Callable[[], str]]:
     begin = os.lseek(file.fileno(), 0, os.SEEK_END)
 
     def printed() -> str:
-        sys.stdout.flush()
+        _flush()
         end = os.lseek(file.fileno(), 0, os.SEEK_END)
         return os.pread(file.fileno(), min(end - begin, _KEPT), max(begin, end - _KEPT)).decode(errors="replace")
 
@@ -200,7 +201,7 @@ def _hidden() -> Iterator[Callable[[], str]]:
 
 def _flush() -> None:
     """Write out what Python and C have in their buffers."""
-    ctypes.CDLL(None).fflush(None)
+    _C.fflush(None)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # Its reader may have ended.
             stream.flush()

@@ -34,7 +34,7 @@ from limpet.option_values import filled
 from limpet.runtimes import tflite
 from limpet.untrusted import read_file
 from limpet.wording import suggest
-from limpet_convert import bundle_signature, bundling, card, data, package, sources
+from limpet_convert import bundle_signature, bundling, card, data, package, proving, sources
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def bundle(path: Path, wanted: Wanted, folder: Path, signing: Signing | None) ->
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = read_file(path.resolve(), 1 << 31)
+    proving.prove(model, path.name)
     with TemporaryDirectory(dir=folder) as scratch, _named_in_errors(path):
         work = Path(scratch)
         described = bundles.load(path, work)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from limpet.errors import ConfigError
 from limpet.filling import fill
 from limpet.wording import suggest
-from limpet_convert import converters, foreign, packed
+from limpet_convert import converters, foreign, packed, whole_numbers
 from limpet_convert.errors import ConvertError
 from limpet_convert.jail import Jail
 from limpet_convert.libraries import need
@@ -93,10 +93,10 @@ def convert(path: Path, kind: str, options: dict[str, Any], base: Path) -> bytes
     module, config = _resolve(path, kind, options, base)
     if not module.IN_JAIL:
         made: bytes = module.convert(path, config)
-        return made
+        return whole_numbers.kept(made)
     with jailed(path) as jail:
         found: bytes = jail.call("convert", str(path.resolve()), kind or named(path), options, str(base))
-        return found
+        return whole_numbers.kept(found)
 
 
 def convert_here(path: Path, kind: str, options: dict[str, Any], base: Path) -> bytes:

@@ -140,3 +140,22 @@ def test_a_name_that_is_no_text_is_shown_as_far_as_it_is(tmp_path: Path, plain: 
     graph = Graph(plain)
     graph.subgraph.tensors[graph.inputs[0]].name = b"in\xff"
     assert facts.read(written(tmp_path, graph.pack())).inputs == ["in\N{REPLACEMENT CHARACTER} [1, 64] float32"]
+
+
+def test_a_model_that_crashes_the_runtime_does_not_end_the_command(
+    tmp_path: Path, plain: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = Graph(plain)
+    code = graph.schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = graph.schema.BuiltinOperator.SPACE_TO_BATCH_ND
+    graph.model.operatorCodes.append(code)
+    op = graph.subgraph.operators[1]
+    op.opcodeIndex = len(graph.model.operatorCodes) - 1
+    op.builtinOptions, op.builtinOptionsType = None, 0
+    op.inputs = np.array([-1, *op.inputs[1:]], np.int32)  # The runtime reads it without a look.
+    path = written(tmp_path, graph.pack())
+    for command in (["diff", str(path), str(path)], ["convert", str(path), "--output", str(tmp_path / "out")]):
+        assert cli.main(command) == 1
+        assert "m.tflite: the runtime crashed (signal 11) when it ran this model once" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "m.tflite").exists()
+    proving.prove(plain, "m.tflite")  # The next model gets another child.

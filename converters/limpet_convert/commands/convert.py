@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limpet.errors import ConfigError
-from limpet_convert import project, sources
+from limpet_convert import project, proving, sources
 from limpet_convert.commands import _shared
 from limpet_convert.conversion import FLOAT
 
@@ -52,6 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         made = sources.convert(path, "", _options(arguments.options), Path.cwd())
         target = (arguments.output or Path()) / f"{path.stem}.tflite"
+        proving.prove(made, target.name)
         if target.exists() and target.samefile(path):
             raise ConfigError([f"{target}: would be written over itself; say --output FOLDER"])
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -117,16 +117,19 @@ def _given(path: Path, wanted: Sequence[TensorSpec]) -> list[Array]:
 
 
 def _random(first: Sequence[TensorSpec], second: Sequence[TensorSpec], count: int) -> list[Array]:
-    """Draw inputs; a size that the first model leaves open is the second's, or 1."""
+    """Draw inputs. A size that the first model leaves open is the second's, or 1.
+
+    Whole numbers are 0 and 1: a table in which the model looks them up has at least two rows.
+    """
     random = np.random.default_rng(SEED)
-    shapes = [
-        other.shape if -1 in one.shape and fits([n for n in other.shape if n != -1], one.shape) else one.shape
-        for one, other in zip(first, (second[index] for index in pairing.inputs(first, second)), strict=True)
-    ]
-    return [
-        random.standard_normal((count, *(1 if n == -1 else n for n in shape))).astype(np.float32)
-        for shape in shapes
-    ]
+    drawn: list[Array] = []
+    for one, other in zip(first, (second[index] for index in pairing.inputs(first, second)), strict=True):
+        opened = -1 in one.shape and fits([n for n in other.shape if n != -1], one.shape)
+        shape = (count, *(1 if n == -1 else n for n in (other if opened else one).shape))
+        whole = any(spec.dtype.kind in "iub" and not spec.quantized for spec in (one, other))
+        values = random.integers(0, 2, shape) if whole else random.standard_normal(shape)
+        drawn.append(values.astype(np.float32))
+    return drawn
 
 
 def _outputs(

@@ -50,7 +50,8 @@ def convert(path: Path, config: Config) -> bytes:
     outputs = sorted(signature.structured_outputs)
 
     def run(*values: Any) -> Any:
-        found = signature(**dict(zip(shapes, values, strict=True)))
+        pairs = zip(inputs.items(), values, strict=True)
+        found = signature(**{name: tf.cast(value, spec.dtype) for (name, spec), value in pairs})
         return [found[key] for key in outputs] if len(outputs) > 1 else found[outputs[0]]
 
     names = ["input"] if len(shapes) == 1 else list(shapes)
