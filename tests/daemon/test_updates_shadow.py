@@ -114,10 +114,14 @@ def test_feedback_without_a_new_model_says_whether_the_result_was_right_and_heal
     assert answer["result"] == {"known": True, "was_right": True}
     answer = telemetry.operator.call("feedback", id=result["id"], truth="something else")
     assert answer["result"] == {"known": True, "was_right": False}
-    wait_until(lambda: (consumer.last("health/motion") or {}).get("accuracy"))
-    counted = consumer.last("health/motion")["accuracy"]
-    assert (counted["all"]["answers"], counted["all"]["right"]) == (1, 0)
-    assert counted["classes"].keys() == {"something else"}
+
+    def counted() -> dict[str, Any]:
+        accuracy: dict[str, Any] = (consumer.last("health/motion") or {}).get("accuracy") or {}
+        return accuracy
+
+    wait_until(lambda: "something else" in counted().get("classes", {}))
+    assert (counted()["all"]["answers"], counted()["all"]["right"]) == (1, 0)
+    assert counted()["classes"].keys() == {"something else"}
 
 
 def test_rival_that_is_worse_is_caught_by_disagreement(telemetry: Telemetry) -> None:

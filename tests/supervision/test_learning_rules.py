@@ -118,6 +118,17 @@ def test_feedback_counts_for_a_result_and_the_last_word_holds(tmp_path: Path) ->
     assert desk.health.slices.keys() == {"site=north", "site=south", "machine=m7"}
 
 
+def test_a_label_that_the_model_cannot_give_counts_and_is_named(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    assert desk.say("wlak").reason == ""  # nothing is known of the labels yet
+    desk.learning.expect("s", EXPECTED)
+    taken = desk.say("wlak")
+    assert (taken.known, taken.was_right) == (True, False)
+    assert taken.reason == "shake 3 has no label 'wlak'; it has idle, walk"
+    assert desk.say("walk").reason == ""
+    assert desk.say(None).reason == ""
+
+
 @pytest.mark.parametrize(
     ("result", "reason"),
     [

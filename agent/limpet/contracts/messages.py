@@ -344,8 +344,9 @@ class FeedbackTaken(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What became of ``command/feedback``. ``known``: it counts. Otherwise ``reason`` says why not.
 
     ``was_right``: whether the result was right, null if the model had not decided. ``right``: which model was, if
-    a new one is compared with the one before. If the comparison could not count it, ``reason`` says why. The same
-    result may get feedback again; the last one counts.
+    a new one is compared with the one before. If the comparison could not count it, ``reason`` says why. If the
+    model has no such label, it counts, and ``reason`` says so. The same result may get feedback again; the last
+    one counts.
     """
 
     known: bool

@@ -230,8 +230,9 @@ class Captures:
             known, reason = taken.known, taken.reason
         except ValueError as error:
             known, reason = False, str(error)
-        if not known:
-            log.warning("capture %s: its truth does not count: %s", capture.name, reason)
+        if reason:
+            what = "counts" if known else "does not count"
+            log.warning("capture %s: its truth %s: %s", capture.name, what, reason)
         self._writer.counted(labelled, known=known)
 
     def _found(self, found: Found, health: CaptureHealth) -> None:

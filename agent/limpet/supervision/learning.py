@@ -25,6 +25,7 @@ from limpet.learning.state import LARGEST, MOST_PIPELINES, NAME, AllLearned, Fol
 from limpet.supervision.cell_pipelines import AT_WORK
 from limpet.supervision.update_store import clock
 from limpet.updates.answers import cut_label, is_right
+from limpet.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -142,7 +143,9 @@ class Learning:
             raise ValueError("feedback.truth: a number and a label cannot be compared; see `output` of the result")
         judged = _judged(feedback, found, _slices_of(wanted, feedback, found.time), right)
         self._count(pipeline, found, judged)
-        return FeedbackTaken(known=True, was_right=judged.right)
+        return FeedbackTaken(
+            known=True, was_right=judged.right, reason=self._strange(pipeline, found, judged.truth)
+        )
 
     def _find(self, result: str, pipeline: str, number: int) -> Known | str:
         """Return a result that was captured, or is one of the last."""
@@ -152,6 +155,13 @@ class Learning:
         if result.split("/")[2] != self._origin.boot:
             return captured or "the result is from before the daemon's last start, and was not captured"
         return self._remembered.find(pipeline, number)
+
+    def _strange(self, pipeline: str, found: Known, truth: str) -> str:
+        """Return in words that the model cannot give a label, empty if it can. It may be new, or misspelt."""
+        expected = self._expectation(pipeline, found.model, found.version)
+        if not truth or expected is None or not expected.priors or truth in expected.priors:
+            return ""
+        return f"{found.model} {found.version} has no label {truth!r}; it has {listed(list(expected.priors))}"
 
     def _count(self, pipeline: str, found: Known, judged: Judged) -> None:
         learned = self._of(pipeline)

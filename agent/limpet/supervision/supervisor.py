@@ -102,8 +102,10 @@ def _count_feedback(comparisons: Comparisons, learning: Learning, feedback: Feed
     compared = comparisons.feedback(feedback.id, feedback.truth, feedback.tolerance)
     counted = learning.feedback(feedback)
     if compared.known:
-        return replace(compared, was_right=counted.was_right)
-    return replace(counted, reason=compared.reason) if counted.known and comparisons.at_work else counted
+        return replace(compared, was_right=counted.was_right, reason=counted.reason)
+    if counted.known and comparisons.at_work:
+        return replace(counted, reason=compared.reason or counted.reason)
+    return counted
 
 
 class _Workers:
