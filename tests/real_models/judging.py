@@ -12,6 +12,7 @@ import numpy as np
 from real_models import frameworks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -103,21 +104,40 @@ def difference(said: str) -> dict[str, Any]:
     return {"float_error": max(errors), "converted": max(errors) <= CLOSE}
 
 
+def write_targets(folder: Path, model: Path) -> None:
+    """Write the source's answers as targets in the order and the layout of the float model, if there is one."""
+    if not model.exists():
+        return
+    exact, other = _both(folder, model)
+    rows = [min(_layouts(exact, [one]), key=lambda pair: _distance(*pair))[0] for one in other]
+    np.save(folder / "targets.npy", np.concatenate([row.reshape(len(row), -1) for row in rows], axis=1))
+
+
 def _error(folder: Path, model: Path) -> float:
     """Return the largest difference of the float model from the source, in standard deviations of the output."""
+    exact, other = _both(folder, model)
+    return max(min((_distance(a, b) for a, b in _layouts([one], other)), default=float("inf")) for one in exact)
+
+
+def _both(folder: Path, model: Path) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    """Return the outputs of the source and of the float model, each ``(n, ...)``."""
     with np.load(folder / "answers.npz") as kept:
         exact = [kept[name] for name in sorted(kept)]
-    other = frameworks.answers(model, np.load(folder / "test.npy"), first=False)
-    return max(_nearest(one, other) for one in exact)
+    return exact, frameworks.answers(model, np.load(folder / "test.npy"), first=False)
 
 
-def _nearest(exact: NDArray[np.float32], others: list[NDArray[np.float32]]) -> float:
-    """Return the distance from the output that is meant: names and order differ, and channels may be last now."""
+def _layouts(
+    exact: Sequence[NDArray[np.float32]], others: Sequence[NDArray[np.float32]]
+) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Return pairs that can be the same output: names and order differ, and channels may be last in the second."""
+    pairs = [(one, other) for one in exact for other in others if one.size == other.size]
+    moved = [(np.moveaxis(one, 1, -1), other) for one, other in pairs if one.ndim > 2]
+    return pairs + moved
+
+
+def _distance(exact: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     spread = max(float(exact.std()), 1e-6 * float(np.abs(exact).max()), 1e-12)
-    same = [other for other in others if other.size == exact.size]
-    moved = [np.moveaxis(other, -1, 1) for other in same if other.ndim > 2]
-    found = [float(np.abs(exact - other.reshape(exact.shape)).max()) / spread for other in [*same, *moved]]
-    return min(found, default=float("inf"))
+    return float(np.abs(exact - other.reshape(exact.shape)).max()) / spread
 
 
 def _way(bundle: Path) -> str:

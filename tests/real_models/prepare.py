@@ -55,17 +55,15 @@ def prepare(entry: Entry, folder: Path) -> None:
     np.savez(folder / "answers.npz", **{f"{number:02}": answer for number, answer in enumerate(answers)})
     np.save(folder / "targets.npy", _targets(made, answers))
     (folder / "convert.toml").write_text(project(entry, made, sum(one[0].size for one in answers)))
+    plan["ordered"] = made.targets is not None or (len(answers) == 1 and answers[0].ndim < 4)
     (folder / "plan.json").write_text(json.dumps(plan))
 
 
 def _targets(made: Made, answers: list[NDArray[np.float32]]) -> NDArray[Any]:
-    """Return the classes, or the source's own answers in the first output, with the channels last."""
+    """Return the classes, or the source's own answers. ``judging.write_targets`` puts these into another order."""
     if made.targets is not None:
         return made.targets
-    first = answers[0]
-    return (np.moveaxis(first, 1, -1) if first.ndim == 4 and made.file.suffix == ".onnx" else first).reshape(
-        len(first), -1
-    )
+    return np.concatenate([one.reshape(len(one), -1) for one in answers], axis=1)
 
 
 def project(entry: Entry, made: Made, numbers: int) -> str:

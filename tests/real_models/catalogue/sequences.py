@@ -157,7 +157,7 @@ def _syllables(folder: Path) -> Made:
             return self.linear2(torch.relu(self.linear1(x.transpose(1, 2))))[..., 0]
 
     network = Characters().eval()
-    network.load_state_dict(kept)
+    network.load_state_dict({name.replace(".conv.", "."): value for name, value in kept.items()})
     program = torch.export.export(network, (torch.zeros(1, 64, dtype=torch.int64),))
     torch.export.save(program, folder / "model.pt2")
     text = material.random("thai").integers(1, tokens, (96, 64))
