@@ -66,6 +66,20 @@ def test_keras_and_saved_model_compute_what_they_did(network: Any, model: bytes,
     assert outputs(again, tmp_path) == pytest.approx(expected, abs=1e-5)
 
 
+def test_a_saved_model_with_the_slots_of_an_older_optimizer_converts(network: Any, tmp_path: Path) -> None:
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    network.export(tmp_path / "saved", verbose=False)
+    file = tmp_path / "saved/saved_model.pb"
+    model = SavedModel.FromString(file.read_bytes())
+    nodes = model.meta_graphs[0].object_graph_def.nodes
+    (weight, *_) = [number for number, node in enumerate(nodes) if node.WhichOneof("kind") == "variable"]
+    nodes[0].slot_variables.add(original_variable_node_id=weight, slot_name="m", slot_variable_node_id=weight)
+    file.write_bytes(model.SerializeToString())
+    made = sources.convert(tmp_path / "saved", "", {"shape": [20, 6]}, tmp_path)
+    assert outputs(made, tmp_path) == pytest.approx(np.asarray(network(INPUTS)), abs=1e-5)
+
+
 def test_pytorch_exported_and_traced_take_windows_with_channels_last(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = torch.nn.Sequential(

@@ -75,14 +75,16 @@ def _keras(file: Path, inputs: NDArray[Any]) -> Iterator[list[NDArray[Any]]]:
 
 
 def _saved_model(file: Path, inputs: NDArray[Any]) -> Iterator[list[NDArray[Any]]]:
+    """Run the signature in a session: TensorFlow's newer loader refuses optimizers of older Keras."""
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(file))
-    signature = loaded.signatures["serving_default"]
-    (name,) = signature.structured_input_signature[1]
-    for one in inputs:
-        found = signature(**{name: tf.constant(one[None])})
-        yield _dropped([found[key] for key in sorted(found)])
+    old = tf.compat.v1
+    with tf.Graph().as_default(), old.Session() as session:
+        signature = old.saved_model.loader.load(session, ["serve"], str(file)).signature_def["serving_default"]
+        ((_, taken),) = signature.inputs.items()
+        given = [signature.outputs[key].name for key in sorted(signature.outputs)]
+        for one in inputs:
+            yield _dropped(session.run(given, {taken.name: one[None]}))
 
 
 def _tflite(file: Path, inputs: NDArray[Any]) -> Iterator[list[NDArray[Any]]]:

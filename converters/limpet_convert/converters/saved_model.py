@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import msgspec
 
@@ -11,9 +14,6 @@ from limpet.wording import suggest
 from limpet_convert.converters import _shapes, _tensorflow
 from limpet_convert.errors import ConvertError
 from limpet_convert.libraries import called, need
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SUFFIXES = ("",)
 IN_JAIL = True
@@ -37,7 +37,7 @@ def convert(path: Path, config: Config) -> bytes:
     if not (path / "saved_model.pb").is_file():
         raise ConvertError(f"{path}: no SavedModel; there is no saved_model.pb in it")
     with called("TensorFlow", f"{path}: reading the SavedModel"):
-        loaded = tf.saved_model.load(str(path))
+        loaded = _loaded(tf, path)
     if config.signature not in loaded.signatures:
         known = suggest(config.signature, loaded.signatures)
         raise ConvertError(f"{path}: there is no signature {config.signature!r}{known}")
@@ -56,3 +56,22 @@ def convert(path: Path, config: Config) -> bytes:
 
     names = ["input"] if len(shapes) == 1 else list(shapes)
     return _tensorflow.freeze(run, {name: (1, *shape) for name, shape in zip(names, shapes.values(), strict=True)})
+
+
+def _loaded(tf: Any, path: Path) -> Any:
+    """Return the model without optimizer slots: no signature uses them, and Keras 3 reads no older optimizer."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    model = SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    nodes = [node for graph in model.meta_graphs for node in graph.object_graph_def.nodes if node.slot_variables]
+    if not nodes:
+        return tf.saved_model.load(str(path))
+    for node in nodes:
+        del node.slot_variables[:]
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "saved_model.pb").write_bytes(model.SerializeToString())
+        for file in (one for one in path.rglob("*/*") if one.is_file()):  # The sandbox allows no links and modes.
+            copy = Path(folder) / file.relative_to(path)
+            copy.parent.mkdir(exist_ok=True, parents=True)
+            shutil.copyfile(file, copy)
+        return tf.saved_model.load(folder)
