@@ -366,5 +366,7 @@ class _OfQuantities:
         wanted = regression.quantities(self._bundle, exact)
         return regression.agreements(self._numbers(exact), self._numbers(other), self._targets, wanted)
 
-    def notes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[str]:  # noqa: ARG002
-        return regression.notes(self._numbers(exact), self._targets, regression.quantities(self._bundle, exact))
+    def notes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[str]:
+        wanted = regression.quantities(self._bundle, exact)
+        found = regression.notes(self._numbers(exact), self._targets, wanted)
+        return [*regression.drowned(self.quantities(exact, other), wanted), *found]

@@ -27,6 +27,8 @@ CLOSE = 0.1
 SHOWN = 40
 """Quantities in a table, at most."""
 SHOWN_NOTES = 3
+_DROWNED = 10
+"""Times the spread of another quantity, from which int8 has few steps left for the smaller one."""
 _ROUNDING = 1e-6
 """Of the largest value: what varies less is constant."""
 _CONSTANT_SPREAD = 0.1
@@ -37,10 +39,11 @@ _TOGETHER = 0.9
 
 @dataclass(frozen=True)
 class Quantity:
-    """``columns`` of the numbers ``(n, count)`` that all outputs together give."""
+    """``columns`` of the numbers ``(n, count)`` that all outputs give, and the number of their ``output``."""
 
     name: str
     columns: slice
+    output: int
 
 
 def numbers(outputs: Sequence[Array]) -> NDArray[np.float64]:
@@ -57,9 +60,13 @@ def quantities(bundle: Bundle, outputs: Sequence[Array]) -> list[Quantity]:
         names = uncertainty.quantities(bundle, named)
         if len(names) != sum(sizes):  # Only a model that no decoder takes, of `verify --models`.
             names = uncertainty.quantities(replace(bundle, labels=[], decoder={}), named)
-        sizes, usual = [1] * len(names), names
+        outputs_of = np.repeat(np.arange(len(sizes)), sizes).tolist()
+        return [Quantity(name, slice(at, at + 1), outputs_of[at]) for at, name in enumerate(names)]
     ends = np.cumsum(sizes).tolist()
-    return [Quantity(name, slice(end - size, end)) for name, size, end in zip(usual, sizes, ends, strict=True)]
+    return [
+        Quantity(name, slice(end - size, end), number)
+        for number, (name, size, end) in enumerate(zip(usual, sizes, ends, strict=True))
+    ]
 
 
 def metrics(values: NDArray[np.float64], targets: Array, wanted: Sequence[Quantity]) -> Metrics:
@@ -133,6 +140,19 @@ def notes(exact: NDArray[np.float64], targets: Array, wanted: Sequence[Quantity]
     if len(found) <= SHOWN_NOTES:
         return found
     return [*found[:SHOWN_NOTES], f"{len(found) - SHOWN_NOTES} other quantities have such notes, too"]
+
+
+def drowned(comparable: Mapping[str, Mapping[str, float]], wanted: Sequence[Quantity]) -> list[str]:
+    """Return a sentence if the quantity that agrees least is small beside another one of the same output."""
+    least = worst(comparable)
+    mine = next(one for one in wanted if one.name == least)
+    spreads = {one.name: comparable[one.name]["spread"] for one in wanted if one.output == mine.output}
+    widest = max(spreads, key=lambda name: spreads[name])
+    if comparable[least]["agreement"] == 1 or spreads[widest] < _DROWNED * spreads[least]:
+        return []
+    what = f"{least}: its spread is {spreads[least]:.4g}, and that of {widest} is {spreads[widest]:.4g}"
+    what += ". In int8 an output has one scale. Train on numbers of one spread and set decoder.scale, or give "
+    return [f"{what}each number a separate output"]
 
 
 def _note(name: str, exact: NDArray[np.float64], targets: Array) -> str:

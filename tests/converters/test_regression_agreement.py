@@ -76,6 +76,19 @@ def test_a_model_that_is_wrong_is_called_so_beside_its_agreement() -> None:
     assert found.notes[0].endswith("Check the order of data.targets, and bundle.transforms")
 
 
+def test_a_small_quantity_that_drowns_in_the_scale_of_a_large_one_is_named() -> None:
+    exact = both(SPEED, HEAT)
+    step = 12.0  # of int8, for the range of the speeds
+    found = compared(exact, np.round(exact / step) * step, exact, NAMES)
+    assert found.failures
+    assert found.notes[0].startswith("heat: its spread is 0.5")
+    assert "and that of speed is 3" in found.notes[0]
+    assert "Train on numbers of one spread and set decoder.scale" in found.notes[0]
+    assert compared(exact, exact, exact, NAMES).notes == []
+    alike = both(SPEED, SPEED[::-1])
+    assert compared(alike, np.round(alike / 100) * 100, alike, NAMES).notes == []
+
+
 def test_few_of_many_notes_are_shown() -> None:
     exact = RANDOM.normal(size=(50, 20))
     notes = compared(exact, exact, -exact).notes
