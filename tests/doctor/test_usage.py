@@ -35,6 +35,14 @@ def test_each_thing_that_grows(tmp_path: Path) -> None:
     assert finding.what == "reporters 0.0 MB, cache 2.0 MB, models 3.0 MB, out.jsonl 5.0 MB"
 
 
+def test_what_was_learned_counts_with_the_orders_that_wait(tmp_path: Path) -> None:
+    write(tmp_path / "state/learned/motion/a.json", 600_000)
+    write(tmp_path / "state/learning.json", 200_000)
+    write(tmp_path / "state/undo/motion.json", 100_000)
+    finding = only(usage.usage, patient(tmp_path, config=table(tmp_path)))
+    assert finding.what == "reporters 0.0 MB, cache 0.0 MB, models 0.0 MB, learned 0.9 MB"
+
+
 def test_a_store_beyond_its_bound(tmp_path: Path) -> None:
     write(tmp_path / "state/models/m-1.limpet", 3_000_000)
     device = {"id": "d", "state": str(tmp_path / "state"), "models_bytes": 2_000_000}

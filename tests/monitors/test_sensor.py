@@ -166,6 +166,23 @@ def test_windows_that_are_missing_are_a_drop_out() -> None:
     assert alarm.fault == "drop_out"
 
 
+@pytest.mark.parametrize("burst", [2, 3, 4, 10])
+def test_windows_that_come_in_bursts_are_no_fault(burst: int) -> None:
+    """A busy machine reads several windows at once. None is missing, and the rate is as it was."""
+    stream = observed(samples(13, 10_000))
+    places = np.arange(10_000)
+    quiet = (places // 2000) % 2 == 0  # so that the bursts come and go
+    bursts = (places // burst) * burst * INTERVAL + (places % burst) * (INTERVAL // 20)
+    stream.times_ns = np.where(quiet, places * INTERVAL, bursts)
+    assert not any(watch(*blocks(stream, 100)))
+
+
+def test_one_long_stall_is_no_other_rate() -> None:
+    stream = observed(samples(14, 1100))
+    stream.times_ns[300:] += 300 * SECOND
+    assert watch(stream) == [None]
+
+
 def test_windows_that_the_host_left_out_are_none() -> None:
     monitor = sensor.open(sensor.Config(), REFERENCE, THRESHOLDS)
     stream = observed(samples(11, 600))

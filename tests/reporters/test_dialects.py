@@ -11,6 +11,7 @@ import jsonschema
 import msgspec
 import pytest
 
+from limpet.contracts.accuracy import AccuracyHealth, RightShare
 from limpet.contracts.detected_events import KeywordEvent, ObjectEvent
 from limpet.contracts.drift import AlarmHealth, DriftEvent, MonitorHealth, MonitorsHealth, Moved
 from limpet.contracts.messages import State
@@ -485,6 +486,23 @@ def test_drift_is_a_problem_that_says_what_moved() -> None:
         event.details = DriftEvent(type="new", monitor=monitor)
         ids.add(dict(dialects.opened("cloudevents").event(event)[0].user_properties)["id"])
     assert len(ids) == 2
+
+
+def test_accuracy_is_a_figure_once_people_gave_feedback_and_goes_with_the_pipeline() -> None:
+    dialect = dialects.opened("homeassistant", discovery="entity")
+    health = reports.pipeline_health()
+    assert "motion accuracy" not in discovered(dialect.state(health))
+    recent = RightShare(answers=80, right=70, low=0.7897, high=0.9334)
+    health.accuracy = AccuracyHealth(all=RightShare(answers=900, right=890, low=0.98, high=0.995), recent=recent)
+    said = dialect.state(health)
+    entity = discovered(said)["motion accuracy"]
+    assert (entity["unit_of_measurement"], entity["state_class"]) == ("%", "measurement")
+    state = json.loads(said[-1].payload)
+    assert (state["accuracy"], state["accuracy_low"], state["accuracy_high"]) == (87.5, 79.0, 93.3)
+    assert state["accuracy_answers"] == 80
+    health.accuracy.recent = RightShare(answers=0, right=0, low=0.0, high=1.0)
+    assert json.loads(dialect.state(health)[-1].payload)["accuracy"] is None
+    assert any("accuracy" in publish.topic and not publish.payload for publish in dialect.removed("motion"))
 
 
 @pytest.mark.parametrize("discovery", ["device", "entity"])

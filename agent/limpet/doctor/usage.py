@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from limpet.doctor.finding import Finding
     from limpet.doctor.installation import Installation
 
+_LEARNED = ("learned", "learning.json", "undo")
 _VERSION = struct.Struct(">60xI")
 """Where an SQLite file has its ``user_version``: https://sqlite.org/fileformat2.html, section 1.3."""
 
@@ -50,6 +51,8 @@ def _usage(config: Config) -> Iterator[Finding]:
     parts = {"reporters": _size(state / directories.REPORTERS), "cache": _size(state / "cache"), "models": models}
     if captured := _size(state / CAPTURES):
         parts["captures"] = captured
+    if learned := sum(_size(state / name) for name in _LEARNED):
+        parts["learned"] = learned
     what = ", ".join(f"{name} {_mb(size)}" for name, size in parts.items())
     for path in _jsonl_paths(config):
         what += f", {path} {_mb(sum(_size(config.base / f'{path}{end}') for end in ('', '.1')))}"

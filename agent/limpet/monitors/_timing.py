@@ -1,12 +1,13 @@
 """Intervals between windows: another rate, a clock that drifts, and windows that are missing.
 
-Medians over many windows are compared, so that jitter and single late windows do not matter.
+Medians and means over many windows are compared. One late window moves the mean alone, and windows that come in
+bursts move the median alone. Another rate moves both.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array
 
 SPAN = 512
-"""Intervals that a median is taken of."""
+"""Intervals that a median and a mean are taken of."""
 _SPANS = 8
 """Spans that the clock's drift is measured over."""
 RATE = 1.2
@@ -22,7 +23,7 @@ RATE = 1.2
 CLOCK = 1.01
 """A clock drifts from this factor on, against the first windows of the pipeline."""
 MISSING = 0.2
-"""Share of the intervals that are half as long again as the median."""
+"""Share of the intervals that are half as long again as the median, if the mean is longer by this share, too."""
 _HALF_AGAIN = 1.5
 _BACKWARD = 3
 """Steps back in time that are a fault of the clock."""
@@ -32,6 +33,18 @@ _END = 0.5
 Timing: TypeAlias = Literal["rate", "clock", "drop_out"]
 # That half of the intervals are off if each is with a chance of a quarter, and a fifth if each is with one of 5 %.
 P_VALUE = math.exp(-SPAN * 0.135)
+
+
+class _Step(NamedTuple):
+    """Intervals in seconds, above 0."""
+
+    median: float
+    mean: float
+
+    def apart(self, other: _Step) -> float:
+        """Return the logarithm of the factor by which both differ, 0 if they differ in opposite directions."""
+        median, mean = math.log(self.median / other.median), math.log(self.mean / other.mean)
+        return min(abs(median), abs(mean)) if median * mean > 0 else 0.0
 
 
 class Intervals:
@@ -49,8 +62,8 @@ class Intervals:
         self._last_ns: int | None = None
         self._waiting: list[Array] = []
         self._count = 0
-        self._medians: list[float] = []
-        self._first: float | None = None
+        self._steps: list[_Step] = []
+        self._first: _Step | None = None
         self._began_ns = 0
         self.found: dict[Timing, int] = {}
         """Faults that hold, and since when."""
@@ -83,19 +96,21 @@ class Intervals:
         elif self.expected is None:
             self._set("clock", back)
         else:
+            step = _Step(self.now, float(np.maximum(intervals, 0).mean()))
             self.missing = float((intervals > _HALF_AGAIN * self.now).mean())
-            self._set("drop_out", self.missing / MISSING)
-            off = abs(math.log(self.now / self.expected)) / math.log(RATE)
+            self._set("drop_out", max(0.0, min(self.missing, step.mean / self.expected - 1)) / MISSING)
+            off = step.apart(_Step(self.expected, self.expected)) / math.log(RATE)
             self._set("rate", off)
-            self._medians.append(self.now)
-            if len(self._medians) == _SPANS:
+            self._steps.append(step)
+            if len(self._steps) == _SPANS:
                 self._set("clock", 0.0 if off >= _END else self._drift())
-                self._medians.clear()
+                self._steps.clear()
 
     def _drift(self) -> float:
-        median = float(np.median(self._medians))
-        self._first = self._first or median
-        return abs(math.log(median / self._first)) / math.log(CLOCK)
+        medians, means = zip(*self._steps, strict=True)
+        step = _Step(float(np.median(medians)), float(np.mean(means)))
+        self._first = self._first or step
+        return step.apart(self._first) / math.log(CLOCK)
 
     def _set(self, fault: Timing, level: float) -> None:
         self.levels[fault] = level

@@ -71,6 +71,13 @@ _DRIFT = {
     ),
 }
 """An alarm of any monitor, with what moved as an attribute."""
+_ACCURACY = {
+    "json_attributes_template": (
+        "{{ {'low': value_json.accuracy_low, 'high': value_json.accuracy_high, 'answers': "
+        "value_json.accuracy_answers} | tojson if value else '{}' }}"
+    ),
+}
+"""Share of the last results with feedback that were right, with its interval as attributes."""
 
 
 class Entity(NamedTuple):
@@ -226,8 +233,8 @@ def latency(pipeline: str, topic: str) -> Entity:
     return _of(pipeline, "sensor", topic, "latency_ms", figure)
 
 
-def pipeline_entities(pipeline: str, topic: str, *, watched: bool) -> list[Entity]:
-    """Return the entities of a pipeline's state. ``watched``: it has monitors of drift."""
+def pipeline_entities(pipeline: str, topic: str, *, watched: bool, judged: bool) -> list[Entity]:
+    """Return the entities of a pipeline's state. ``watched``: it has monitors of drift; ``judged``: feedback."""
     state = {
         "device_class": "enum",
         "options": list(get_args(State)),
@@ -237,17 +244,17 @@ def pipeline_entities(pipeline: str, topic: str, *, watched: bool) -> list[Entit
     }
     problem = {"device_class": "problem", "entity_category": "diagnostic"}
     invoke = {**_figure("ms", digits=2), "entity_category": "diagnostic"}
+    attributes = {"json_attributes_topic": topic}
+    drift = _of(pipeline, "binary_sensor", topic, "drift", _DRIFT | attributes)
+    accuracy = _of(pipeline, "sensor", topic, "accuracy", _figure("%", digits=1) | _ACCURACY | attributes)
     return [
         _of(pipeline, "sensor", topic, "state", state),
         _of(pipeline, "sensor", topic, "reason", {"entity_category": "diagnostic"}),
         _of(pipeline, "binary_sensor", topic, "degraded", problem),
         _of(pipeline, "sensor", topic, "model", {"entity_category": "diagnostic"}),
         _of(pipeline, "sensor", topic, "invoke_p95_ms", invoke),
-        *(
-            [_of(pipeline, "binary_sensor", topic, "drift", _DRIFT | {"json_attributes_topic": topic})]
-            if watched
-            else []
-        ),
+        *([drift] if watched else []),
+        *([accuracy] if judged else []),
     ]
 
 

@@ -22,6 +22,7 @@ from limpet.reporters.dialects import _discovery, _fields, _scene, _updates
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from limpet.contracts.accuracy import RightShare
     from limpet.contracts.detected_events import DetectedEvent
     from limpet.contracts.drift import MonitorsHealth
     from limpet.contracts.messages import EventMessage, Origin, ResultMessage, SnapshotMessage
@@ -183,7 +184,12 @@ class HomeAssistant:
             self._removed.discard(message.pipeline)
             topic = f"{self._root}/health/{message.pipeline}"
             return self._publish(
-                _discovery.pipeline_entities(message.pipeline, topic, watched=message.monitors is not None),
+                _discovery.pipeline_entities(
+                    message.pipeline,
+                    topic,
+                    watched=message.monitors is not None,
+                    judged=message.accuracy is not None,
+                ),
                 topic,
                 _pipeline_figures(message),
             )
@@ -234,7 +240,7 @@ class HomeAssistant:
         gone = [entity for key, entity in self._entities.items() if key.startswith(begins)]
         if not known:
             gone = [
-                *_discovery.pipeline_entities(pipeline, topics[1], watched=True),
+                *_discovery.pipeline_entities(pipeline, topics[1], watched=True, judged=True),
                 _discovery.latency(pipeline, topics[0]),
             ]
             gone += _discovery.detected_event_entities(pipeline, "", "", _discovery.EVENT_TYPES)
@@ -289,6 +295,7 @@ def _pipeline_figures(health: PipelineHealth) -> dict[str, Any]:
         "invoke_p95_ms": invoke.p95 / 1000 if invoke and invoke.count else None,
         "results": health.results,
         **({} if health.monitors is None else _drift(health.monitors)),
+        **({} if health.accuracy is None else _accuracy(health.accuracy.recent)),
     }
 
 
@@ -298,6 +305,15 @@ def _drift(monitors: MonitorsHealth) -> dict[str, Any]:
         "drift": _state(bool(alarms)),
         "drift_reason": "; ".join(described(name, alarm) for name, alarm in alarms)[:LONGEST],
         "drift_since": min((alarm.since for _, alarm in alarms), default=None),
+    }
+
+
+def _accuracy(recent: RightShare) -> dict[str, Any]:
+    return {
+        "accuracy": round(100 * recent.right / recent.answers, 1) if recent.answers else None,
+        "accuracy_low": round(100 * recent.low, 1),
+        "accuracy_high": round(100 * recent.high, 1),
+        "accuracy_answers": recent.answers,
     }
 
 
