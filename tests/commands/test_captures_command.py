@@ -365,3 +365,35 @@ def test_attack_a_device_that_floods_standard_error_fills_no_disk(tmp_path: Path
             list(remote.captures(None, {}))
         with pytest.raises(LimpetError, match="no room"):
             remote.delete(["motion/1"])
+
+
+def test_attack_one_hostile_capture_costs_no_other_its_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, numbers = tmp_path / "captures", np.zeros((1, 2000), np.int8)
+    add(root, 1, "still")
+    wide = WindowForm(encoding="raw", shape=[1, 2000], dtype="int8", parts=[2000])
+    slow = WindowForm(encoding="raw", shape=[8, 2], dtype="float32", parts=[64], rate=1e-300)
+    add(root, 2, "still", parts=(slow, [values(2).tobytes()]))
+    add(root, 3, "still", parts=(wide, [numbers.tobytes()]))
+    early = replace(slow, rate=1e-7)
+    add(root, 4, "still", parts=(early, [values(4).tobytes()]), time=datetime(2, 1, 2, tzinfo=timezone.utc))
+    add(root, 5, "still")
+    for name in ("0000000009.capture", "0000000005.truth.d"):  # a folder in the ring hides no captures
+        (root / "motion" / name).mkdir()
+    assert run("export", tmp_path / "out", root) == 1
+    said = capsys.readouterr()
+    assert "motion/2: 8 samples at 1e-300 Hz would last 8e+300 s" in said.err
+    assert said.out == f"wrote 4 recordings to {tmp_path / 'out'}\n"
+    assert np.array_equal(np.load(tmp_path / "out" / "still" / "press-motion-0000000003.npy"), numbers)
+    described = json.loads((tmp_path / "out" / "recordings.json").read_bytes())["recordings"]
+    assert [one["file"][-5:] for one in described] == ["1.csv", "4.csv", "5.csv"]
+
+
+def test_attack_a_capture_in_a_folder_of_devices_hides_none(tmp_path: Path) -> None:
+    add(tmp_path / "here" / "press", 1)
+    (tmp_path / "here" / "press" / "0000000001.capture").write_bytes(b"x")
+    assert [(there.name, name) for there, name in ring.rings(tmp_path / "here")] == [
+        ("here", "press"),
+        ("press", "motion"),
+    ]

@@ -258,3 +258,49 @@ def test_a_truth_says_who_said_it_and_when(folder: Path) -> None:
     assert isinstance(kept, Truth)
     assert (kept.truth, kept.by) == ("idle", "bob")
     assert kept.time.tzinfo is not None
+
+
+ORDER = "\x1b]0;evil\x07\x1b[2J\u202e"
+"""Has a terminal change its title, clear itself, and write from right to left."""
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "shown"),
+    [
+        ([1, 0, 5, 3], "uint8", "the window is empty"),
+        ([1 << 24, 0], "float32", "the window is empty"),
+        ([0], "float32", "the window is empty"),
+        ([2, 2], "float64", "2 samples, no rate"),
+        ([1, 2, 2, 1], "float32", " "),
+        ([1] * 8, "bool", "1 samples, no rate"),
+    ],
+)
+def test_attack_any_window_is_shown_or_refused_and_none_gives_orders_to_the_terminal(
+    shape: list[int], dtype: str, shown: str
+) -> None:
+    values = np.resize(np.array([1e38, -1e38, np.nan, np.inf]), shape).astype(dtype)
+    names = [ORDER] * shape[1] if len(shape) == 2 and shape[1] else []
+    window = WindowForm(encoding="raw", shape=shape, dtype=dtype, parts=[values.nbytes], channels=names)  # type: ignore[arg-type]
+    one = capture(window=window, answer=[ORDER], detail=ORDER, model=ORDER)
+    lines = display.window(one, Contents({}, [values.tobytes()]), (80, 20), colour=False)
+    entry = ring.Entry(Path("x"), one, 1, Truth(truth=ORDER, time=one.time))
+    lines += [*display.heading(entry, "1/1"), display.keys(Queue([entry]), one.answer)]
+    assert all(line.isprintable() for line in lines)
+    assert any(shown in line for line in lines)
+
+
+def test_attack_a_folder_of_links_fifos_and_huge_files_is_reviewed(folder: Path) -> None:
+    there = folder / "motion"
+    os.mkfifo(there / "0000000004.capture")
+    (there / "0000000005.capture").symlink_to("/dev/zero")
+    with (there / "0000000006.capture").open("wb") as file:
+        file.truncate(10 << 30)
+    (there / "0000000007.capture").mkdir()
+    os.mkfifo(there / "0000000001.truth")
+    (there / "0000000002.truth").symlink_to("/etc/passwd")
+    (folder / "evil").symlink_to("/")
+    done = review(folder, typed="u\nu\nu\n")
+    assert done.returncode == 1
+    assert truths(folder) == ["unsure"] * 3
+    assert len(done.stderr.splitlines()) == 4
+    assert not (there / "0000000002.truth").is_symlink()

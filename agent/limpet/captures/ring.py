@@ -74,7 +74,10 @@ def rings(root: Path) -> list[tuple[Path, str]]:
     found: list[tuple[Path, str]] = []
     for name in pipelines(root):
         inner = pipelines(root / name)
-        found += [(root / name, one) for one in inner] if inner else [(root, name)]
+        # Neither a folder beside captures nor a capture beside folders may hide the others.
+        if not inner or _files(root / name):
+            found.append((root, name))
+        found += [(root / name, one) for one in inner]
     return found
 
 
@@ -146,10 +149,7 @@ def write_truth(path: Path, truth: Truth) -> None:
     data = msgspec.json.encode(truth)
     if len(data) > _LARGEST_TRUTH:
         raise UnreadableError(f"the truth has {len(data)} bytes; the limit is {_LARGEST_TRUTH}")
-    temporary = path.with_suffix(f"{TRUTH}{NEW}")
-    state_files.write(temporary, data, 0o600)
-    temporary.replace(path.with_suffix(TRUTH))
-    state_files.sync(path.parent)
+    state_files.replace(path.with_suffix(TRUTH), data, 0o600)
 
 
 def mark_sent(path: Path) -> None:

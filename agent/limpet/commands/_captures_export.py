@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from limpet.captures import arrays, copying, form
 from limpet.commands._captures_folder import add_folder, add_key, each, key_of, root_of
+from limpet.contracts.captures import MOST_CHANNELS
 from limpet.errors import LimpetError, UnreadableError
 from limpet.recordings import layouts
 from limpet.recordings.folder import Recording, Span, changing, is_one, label_problem, read
@@ -36,6 +37,12 @@ said where no person did. `none`: export all without labels, to calibrate. Defau
 
 _CONTRADICTED = "exported before with another label; export into a new folder"
 _ENCRYPTED = "encrypted; name the private key with --key"
+
+
+_BLOCK = 1 << 16
+"""Rows that are written at once: as text, they take 200 times as much memory as in a capture."""
+_LONGEST = 1e9
+"""Seconds of a recording."""
 
 
 class _Exported(NamedTuple):
@@ -147,7 +154,7 @@ def write(one: Entry, label: str | float | None, target: Path, key: PrivateKey |
     values = arrays.samples(capture, contents)
     if not values.size:
         raise UnreadableError(f"{capture.name} is an empty window")
-    if values.ndim > 2:
+    if values.ndim > 2 or values[0].size > MOST_CHANNELS:
         _create(_folder(target, label) / f"{stem}.npy", _npy(values))
         return _Exported(label, None)
     return _write_table(capture, values.reshape(len(values), -1), label, target, stem)
@@ -167,12 +174,16 @@ def _write_table(capture: Capture, values: Array, label: str | float | None, tar
     layout: layouts.Layout = layouts.Wave(rate or 0.0) if wave else layouts.Table()
     names = window.channels if len(set(window.channels)) == values.shape[1] else _numbered(values.shape[1])
     count = len(values)
+    seconds = round(count / (rate or 1.0), 6)
+    if seconds > _LONGEST:
+        raise UnreadableError(f"{capture.name}: {count} samples at {rate} Hz would last {seconds:.3g} s")
     if window.by_time and count and not wave:  # Such a window ends where the next sample comes.
         values = np.concatenate([values, values[-1:]])
-    rows = layout.rows(np.arange(len(values)) / (rate or 1.0), values)
+    times = np.arange(len(values)) / (rate or 1.0)
+    blocks = range(0, len(values), _BLOCK)
+    rows = b"".join(layout.rows(times[at : at + _BLOCK], values[at : at + _BLOCK]) for at in blocks)
     name = f"{stem}{layout.suffix}"
     _create(target / name, layout.header(names, len(rows)) + rows)
-    seconds = round(count / (rate or 1.0), 6)
     described = Recording(
         file=name,
         source=f"{capture.device}/{capture.pipeline}"[:200],
@@ -182,10 +193,18 @@ def _write_table(capture: Capture, values: Array, label: str | float | None, tar
         rate=rate,
         samples=len(values),
         seconds=seconds,
-        started=capture.time - timedelta(seconds=(count - 1) / (rate or 1.0)),
+        started=_start(capture.time, (count - 1) / (rate or 1.0)),
         spans=[Span(label, 0.0, seconds)] if isinstance(label, str) and seconds else [],
     )
     return _Exported(label, described)
+
+
+def _start(end: datetime, seconds: float) -> datetime:
+    """Return when a window began: when it ended, if its rate would have it begin before all calendars."""
+    try:
+        return end - timedelta(seconds=seconds)
+    except OverflowError:
+        return end
 
 
 def _numbered(count: int) -> list[str]:

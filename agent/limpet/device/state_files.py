@@ -44,6 +44,8 @@ def replace(path: Path, data: bytes, mode: int = 0o666) -> None:
         write(temporary, data, mode)
     except OSError as error:
         error.filename = str(path)
+        with suppress(OSError):  # half a file would take the room that is missing
+            temporary.unlink()
         raise
     temporary.replace(path)
     sync(path.parent)

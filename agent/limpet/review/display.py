@@ -13,7 +13,7 @@ from limpet.extras import install_extra
 from limpet.recorder.plot import braille, drawable
 from limpet.recordings import layouts
 from limpet.review.session import choices, offers_nothing
-from limpet.untrusted import printable
+from limpet.untrusted import printable, reading
 from limpet.watch.words import padded
 from limpet.wording import answered
 
@@ -66,11 +66,11 @@ def keys(queue: Queue, answer: object) -> str:
 
 def window(capture: Capture, contents: Contents, size: tuple[int, int], *, colour: bool) -> list[str]:
     """Return a window in at most ``size`` (columns, lines). ``UnreadableError`` if it cannot be shown."""
-    frames = pictures(capture, contents)
-    if frames:
-        return _shown(frames, size, colour=colour)
-    values = arrays.samples(capture, contents)
-    return plot(capture, values.reshape(len(values), -1), size)
+    with reading(f"the window of {capture.name}"):
+        if frames := pictures(capture, contents):
+            return _shown(frames, size, colour=colour)
+        values = arrays.samples(capture, contents)
+        return plot(capture, values.reshape(len(values), -1) if values.size else values, size)
 
 
 def pictures(capture: Capture, contents: Contents) -> list[Array]:
@@ -83,7 +83,7 @@ def pictures(capture: Capture, contents: Contents) -> list[Array]:
         decoded = [_picture.decode(part).pixels for part in contents.parts[:_MOST_PICTURES]]
         return [np.broadcast_to(one, (*one.shape[:2], 3)) for one in decoded]
     values = arrays.samples(capture, contents)
-    if values.ndim != 4 or values.shape[3] not in {1, 3}:
+    if values.ndim != 4 or values.shape[3] not in {1, 3} or not values.size:
         return []
     low, high = float(drawable(values).min()), float(drawable(values).max())
     scaled = (drawable(values[:_MOST_PICTURES]) - low) / max(high - low, 1e-9) * 255
@@ -93,9 +93,9 @@ def pictures(capture: Capture, contents: Contents) -> list[Array]:
 def plot(capture: Capture, values: Array, size: tuple[int, int]) -> list[str]:
     """Draw each channel of ``values`` ``(samples, channels)`` on its own scale, as far as there is room."""
     columns, lines = size
-    count = values.shape[1]
     if not values.size:
         return ["the window is empty"]
+    count = values.shape[1]
     shown = min(count, max(1, lines // 2))
     height = max(1, min(8, lines // shown))
     own = capture.window.channels
