@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from limpet_convert.graph import Graph, layers_of, smaller
+from limpet_convert import quantizable
+from limpet_convert.graph import Graph, layers_of
 from limpet_convert.libraries import called, need
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def quantize(
     """
     if variant == "float":
         return model
+    if variant in STATIC:
+        model = quantizable.prepared(model, variant)
     quantizer = need("litert_quantizer.quantizer")
     with called("litert-quantizer", f"{variant}: quantizing the model", layers_of(model)):
         made = quantizer.Quantizer(model)
@@ -49,7 +52,7 @@ def quantize(
             _static(made, STATIC[variant], kept or {})
         calibration = _statistics(ranges or {}) if variant in STATIC else None
         result = made.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
-    return smaller(bytes(result.quantized_model))
+    return quantizable.completed(bytes(result.quantized_model))
 
 
 def _float16(made: Any) -> None:

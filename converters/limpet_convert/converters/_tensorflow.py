@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from limpet_convert.converters import _unroll
 from limpet_convert.libraries import called, need
 
 if TYPE_CHECKING:
@@ -22,8 +23,12 @@ INSTEAD = {
 }
 
 
-def freeze(function: Callable[..., Any], shapes: Mapping[str, Sequence[int | None]]) -> bytes:
+def freeze(
+    function: Callable[..., Any], shapes: Mapping[str, Sequence[int | None]], *, unroll: bool = True
+) -> bytes:
     """Return a function of float32 tensors of these names and shapes as float TFLite; ``None`` stays open.
+
+    ``unroll``: write out loops of a known number of steps, see ``_unroll``.
 
     Frozen first, as the converter of TensorFlow 2.21 leaves READ_VARIABLE otherwise, which no quantizer takes.
     ``ConvertError`` names ops that TFLite lacks, the layers that made them and what to write instead.
@@ -34,11 +39,24 @@ def freeze(function: Callable[..., Any], shapes: Mapping[str, Sequence[int | Non
     with called("TensorFlow", "tracing the model"):
         concrete = tf.function(function).get_concrete_function(*specs)
         frozen = constants.convert_variables_to_constants_v2(concrete)
+        if unroll:
+            frozen = _without_loops(constants, concrete) or frozen
         converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
     with called(
         "TensorFlow", "converting to TFLite", explain=lambda error, _: explain(str(error), _makers(frozen))
     ):
         return bytes(converter.convert())
+
+
+def _without_loops(constants: Any, concrete: Any) -> Any:
+    """Return a function frozen and without its loops; ``None`` if it has none, or if one has to stay."""
+    looped = constants.convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    if not _unroll.loops(looped.graph.as_graph_def()):
+        return None
+    try:
+        return _unroll.unrolled(looped)
+    except _unroll.UnknownStepsError:
+        return None  # Float runs as a loop. For int8 the quantizer's step says what is in its way.
 
 
 def _makers(frozen: Any) -> dict[str, list[str]]:

@@ -30,11 +30,14 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     open_batch: bool = False
     """Leave the batch open, so that a device may run many windows at once. An accelerator may refuse such a
     model."""
+    unroll: bool = True
+    """Write out the loops of recurrent layers step by step, which int8 needs. A loop makes smaller files of
+    float, float16 and dynamic."""
 
 
 def convert(path: Path, config: Config) -> bytes:
     """Return the model as float TFLite with a batch of 1."""
-    return to_tflite(load(path), config.shape, None if config.open_batch else 1)
+    return to_tflite(load(path), config.shape, None if config.open_batch else 1, unroll=config.unroll)
 
 
 def load(path: Path) -> Any:
@@ -84,9 +87,13 @@ def _timeless(name: str, content: bytes) -> bytes:
     return content
 
 
-def to_tflite(model: Any, shape: list[int] | None = None, batch: int | None = 1) -> bytes:
-    """Return a live model as float TFLite. ``shape``: see ``Config``; ``batch`` may stay open."""
+def to_tflite(model: Any, shape: list[int] | None = None, batch: int | None = 1, *, unroll: bool = True) -> bytes:
+    """Return a live model as float TFLite. ``shape``: see ``Config``; ``batch`` may stay open.
+
+    ``unroll``: write out the loops of recurrent layers.
+    """
     wanted = {one.name: (batch, *_shapes.closed(shape, one.shape, len(model.inputs))) for one in model.inputs}
     if len(wanted) == 1:
-        return _tensorflow.freeze(lambda x: model(x, training=False), {"input": next(iter(wanted.values()))})
-    return _tensorflow.freeze(lambda *x: model(list(x), training=False), wanted)
+        only = {"input": next(iter(wanted.values()))}
+        return _tensorflow.freeze(lambda x: model(x, training=False), only, unroll=unroll)
+    return _tensorflow.freeze(lambda *x: model(list(x), training=False), wanted, unroll=unroll)

@@ -1,0 +1,86 @@
+"""What a model is made to be before and after its quantizer: no reversals, no loops, no output left in float."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from limpet_convert import observers, quantizable
+from limpet_convert.errors import ConvertError
+from limpet_convert.graph import Graph, Tracer
+from limpet_convert.quantize import left_in_float, quantize
+from support import flatfile, models
+from support.flatfile import Op, Tensor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from limpet_convert.project import Variant
+
+pytest.importorskip("litert_quantizer", reason="there is no litert-quantizer for this machine")
+
+TANH, SPLIT, REVERSE = 28, (49, 35), (105, 81)
+INPUTS = np.random.default_rng(0).normal(size=(40, 1, 5, 4)).astype(np.float32)
+
+
+def backwards(axis: tuple[int, ...] = (1,)) -> bytes:
+    """The hyperbolic tangent of five steps of four numbers, the last step first."""
+    tensors = [
+        Tensor("input", (1, 5, 4)),
+        Tensor("axis", (len(axis),), "int32", values=axis),
+        Tensor("turned", (1, 5, 4)),
+        Tensor("output", (1, 5, 4)),
+    ]
+    ops = [Op(REVERSE[0], [0, 1], [2], (REVERSE[1], {})), Op(TANH, [2], [3])]
+    return flatfile.write([flatfile.Graph(tensors, ops, [0], [3])])
+
+
+def halves() -> bytes:
+    """The hyperbolic tangent of the first two of four numbers. Nothing reads the other two."""
+    tensors = [
+        Tensor("axis", (), "int32", values=2),
+        Tensor("input", (1, 5, 4)),
+        Tensor("first", (1, 5, 2)),
+        Tensor("second", (1, 5, 2)),
+        Tensor("output", (1, 5, 2)),
+    ]
+    ops = [Op(SPLIT[0], [0, 1], [2, 3], (SPLIT[1], {"i32_0": 2})), Op(TANH, [2], [4])]
+    return flatfile.write([flatfile.Graph(tensors, ops, [1], [4])])
+
+
+def kinds(model: bytes) -> list[str]:
+    return [op.kind for op in Graph(model).ops]
+
+
+@pytest.mark.parametrize("axis", [1, 2, -1])
+def test_an_axis_is_taken_backwards_with_the_same_numbers(axis: int) -> None:
+    model = backwards((axis,))
+    made = quantizable.prepared(model, "int8")
+    assert kinds(made) == ["GATHER", "TANH"]
+    assert Tracer(made)(INPUTS[0])[0] == pytest.approx(np.tanh(np.flip(INPUTS[0], axis)), abs=1e-6)
+    np.testing.assert_array_equal(Tracer(made)(INPUTS[0])[0], Tracer(model)(INPUTS[0])[0])
+
+
+@pytest.mark.parametrize("variant", ["int8", "int16x8"])
+@pytest.mark.parametrize("make", [backwards, halves])
+def test_no_layer_stays_in_float(make: Any, variant: Variant) -> None:
+    model = make()
+    made = quantize(model, variant, observers.ranges(model, INPUTS))
+    assert left_in_float(made) == []
+    exact, other = Tracer(model), Tracer(made)
+    for one in INPUTS:
+        assert other(one)[0] == pytest.approx(exact(one)[0], abs=0.03)
+
+
+def test_a_model_without_a_reversal_stays_as_it_is() -> None:
+    model = halves()
+    assert quantizable.prepared(model, "int8") == model
+
+
+def test_a_loop_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    model = models.endless(tmp_path / "loop.tflite").read_bytes()
+    for variant in ("int8", "int16x8"):
+        with pytest.raises(ConvertError, match=rf'^{variant}: a loop has no quantized form.*"dynamic"$'):
+            quantize(model, variant, {})
