@@ -122,6 +122,14 @@ def test_a_clock_that_is_set_back_does_not_stop_the_filter() -> None:
     assert posterior(stage, window([0.05, 0.05, 0.9], at=11)).argmax() == 2
 
 
+def test_a_posterior_that_is_shown_as_the_threshold_reaches_it() -> None:
+    stage = opened(transition=np.eye(3).tolist(), threshold=1.0)
+    found = [stage(window([0.99, 0.005, 0.005])).result for _ in range(5)]
+    assert found[0].abstained
+    assert [one.abstained for one in found] == [one.score < 1.0 for one in found]
+    assert not found[-1].abstained
+
+
 def test_a_posterior_below_the_threshold_abstains() -> None:
     stage = opened(stay=0.5, threshold=0.9)
     result = stage(window([0.5, 0.4, 0.1])).result

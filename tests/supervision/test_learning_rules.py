@@ -222,6 +222,12 @@ def test_drift_for_long_advises_a_training_and_a_fault_of_a_sensor_does_not(tmp_
     desk.learning.drifted("motion", DriftEvent(type="new", monitor="sensor", fault="stuck", since_s=1e6))
     desk.say("walk")
     assert desk.named("retraining_advised") == []
+    desk.learning.drifted("motion", DriftEvent(type="new", monitor="multivariate", since_s=1e6))
+    desk.say("walk")
+    assert desk.named("retraining_advised") == []  # the stuck sensor explains that, too
+    desk.learning.drifted("motion", DriftEvent(type="end", monitor="sensor"))
+    desk.say("walk")
+    assert desk.named("retraining_advised") == []
     desk.learning.drifted("motion", DriftEvent(type="new", monitor="univariate", since_s=1e6))
     desk.say("walk")
     (reason,) = desk.named("retraining_advised")

@@ -209,7 +209,7 @@ class Bayes:
             for place, share in zip(order.tolist(), posterior[order].tolist(), strict=True)
         ]
         best = ranked[0]
-        abstained = self._threshold is not None and float(posterior[order[0]]) < self._threshold
+        abstained = self._threshold is not None and (best.score or 0.0) < self._threshold
         return replace(
             given,
             label=None if abstained else best.label,

@@ -179,13 +179,19 @@ class Learning:
             self._expected[record.pipeline] = record
 
     def drifted(self, pipeline: str, event: DriftEvent) -> None:
-        """Take note of an alarm of a monitor. A fault of a sensor is no reason for a training."""
+        """Take note of an alarm of a monitor. A fault of a sensor is no reason for a training.
+
+        What other monitors report meanwhile is no reason either: it may be the same fault. After it, they count
+        from zero.
+        """
         now = monotonic()
         # A worker that was taken over names its monitors as it likes.
         self._over = {name: one for name, one in self._over.items() if now < one[1]}
         alarms = self._drifts.setdefault(pipeline, {})
         faults = self._faults.setdefault(pipeline, set())
-        faults.discard(event.monitor)
+        if event.monitor in faults:
+            faults.remove(event.monitor)
+            alarms.update(dict.fromkeys(alarms, now))
         if event.type == "end":
             if (since := alarms.pop(event.monitor, None)) is not None:
                 self._over[pipeline, event.monitor] = since, now + INTERRUPTED
@@ -331,7 +337,8 @@ class Learning:
         learned, options = self._of(pipeline), self._config.pipelines[pipeline].retraining
         known = learned.of(running.model, running.version)
         now = monotonic()
-        drifts = {name: now - since for name, since in self._drifts.get(pipeline, {}).items()}
+        alarms = {} if self._faults.get(pipeline) else self._drifts.get(pipeline, {})
+        drifts = {name: now - since for name, since in alarms.items()}
         expected = self._expectation(pipeline, running.model, running.version)
         reasons = advice.reasons(known, expected, drifts, options)
         mark = f"{running.model} {running.version}"
