@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from limpet.contracts.messages import Origin
 from limpet.learning.changes import Levels
 from limpet.learning.expected import Expected
 from limpet.learning.remembered import Known
+from limpet.learning.state import NAME
 from limpet.supervision.captured_results import CapturedResults
 from limpet.supervision.events import Events
 from limpet.supervision.learning import Learning, Surroundings, read
@@ -281,6 +283,26 @@ def test_priors_are_adapted_explained_kept_and_undone(tmp_path: Path) -> None:
     report = third.ledger.account("motion").adaptations
     assert report is not None
     assert (report.in_force, report.last, report.held) == ({}, 1, ["priors"])
+
+
+def test_adaptations_go_on_after_the_clock_was_set_back(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, adapt={"priors": {"answers": 20, "hours": 24}})
+    desk.learning.expect("s", EXPECTED)
+    for _ in range(20):
+        desk.say("walk")
+    assert len(desk.named("adapted")) == 1
+    desk.learning.close()
+    path = tmp_path / NAME
+    state = json.loads(path.read_bytes())
+    for later, adapted in ((-3600, 0), (3600, 0), (10 * 365 * 86400, 1)):
+        moved = {"priors": state["pipelines"]["motion"]["changed"]["priors"] + later}
+        changed = state["pipelines"]["motion"] | {"changed": moved}
+        path.write_text(json.dumps(state | {"pipelines": {"motion": changed}}))
+        again = Desk(tmp_path, f"b{later}", adapt={"priors": {"answers": 20, "hours": 24}})
+        again.learning.expect("s", EXPECTED)
+        for _ in range(40):
+            again.say("idle")
+        assert len(again.named("adapted")) == adapted
 
 
 def test_nothing_is_adapted_while_models_are_compared_or_without_the_key(tmp_path: Path) -> None:

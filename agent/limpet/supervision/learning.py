@@ -366,7 +366,8 @@ class Learning:
             learned = self._of(pipeline)
         forces = adaptations.in_force(learned.adaptations, running.model, running.version)
         for kind, hours in _kinds(wanted).items():
-            due = time - learned.changed.get(kind, 0.0) >= hours * 3600
+            # If the clock was set back, the last change may be far in the future.
+            due = abs(time - learned.changed.get(kind, 0.0)) >= hours * 3600
             if due and kind not in learned.adaptations.held:
                 self._try(pipeline, running, kind, forces)
 
@@ -404,7 +405,7 @@ class Learning:
             prior = changes.priors(accuracy.truths(known), expected.priors, weights, allowed.priors)
             return replace(blank, weights=prior.weights, reason=prior.reason) if prior else None
         if kind == "coverage" and allowed.coverage is not None and known is not None:
-            since = now.time if now is not None else 0.0
+            since = now.time if now is not None and now.time <= blank.time else 0.0
             aim = changes.aim(known.recent, now.aim if now is not None else None, since, allowed.coverage)
             return replace(blank, aim=aim.value, reason=aim.reason) if aim else None
         if kind == "offsets" and allowed.offsets is not None and learned.followed is not None:
