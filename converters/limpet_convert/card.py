@@ -109,10 +109,11 @@ def agreed(comparison: Comparison) -> str:
     share = f"{comparison.agreement:.2%} of the windows"
     if not comparison.quantities:
         return f"Both give the same answer on {share}"
-    which = "Both answers differ"
-    if len(comparison.quantities) > 1:
+    count = len(comparison.quantities)
+    which = "Both answers differ" if count == 1 else f"Both answers of each of {count} quantities differ"
+    if count > 1 and comparison.agreement < 1:
         worst = regression.worst(comparison.quantities)
-        which = f"Of {len(comparison.quantities)} quantities, {worst} agrees least: both answers differ"
+        which = f"Of {count} quantities, {worst} agrees least: both answers differ"
     return f"{which} by at most {regression.CLOSE:.0%} of its spread on {share}"
 
 

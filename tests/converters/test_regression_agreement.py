@@ -157,6 +157,9 @@ def test_every_place_that_shows_the_agreement_names_the_quantity() -> None:
     lines = regression.rows(found.exact, found.converted, found.quantities)
     assert lines[0].startswith("| quantity | r2 float | r2 | RMSE |")
     assert lines[3].startswith("| heat | 1.0000 | 0.")
+    same = compared(both(SPEED, HEAT), both(SPEED, HEAT), both(SPEED, HEAT), NAMES)
+    assert next(_shared.comparison_lines([same])).endswith("agreement 100.00%")
+    assert card.agreed(same) == f"Both answers of each of 2 quantities {within} 100.00% of the windows"
     alone = compared(HEAT[:, None], HEAT[:, None], HEAT)
     assert next(_shared.comparison_lines([alone])).endswith("agreement 100.00%")
     assert card.agreed(alone) == f"Both answers {within} 100.00% of the windows"

@@ -119,7 +119,7 @@ def faulty_layer_lines(found: Diagnosis | None) -> list[str]:
 def comparison_lines(comparisons: Sequence[Comparison]) -> Iterator[str]:
     """Say how good each variant is, and which thresholds it misses."""
     for one in comparisons:
-        least = f" ({regression.worst(one.quantities)})" if len(one.quantities) > 1 else ""
+        least = f" ({regression.worst(one.quantities)})" if len(one.quantities) > 1 and one.agreement < 1 else ""
         yield (
             f"{one.variant}: {one.size:,} B ({one.size_ratio:.3f} of float), {one.metric} "
             f"{one.exact[one.metric]:.4f} -> {one.converted[one.metric]:.4f}, agreement {one.agreement:.2%}{least}"
