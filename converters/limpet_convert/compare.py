@@ -342,8 +342,12 @@ class _OfQuantities:
                 "Verify with windows whose targets differ"
             )
 
+    def _known(self, outputs: Sequence[FloatArray]) -> Sequence[FloatArray]:
+        """Return the outputs that have targets: the first alone, or all of them."""
+        return outputs[:1] if outputs[0].size == self._targets.size else outputs
+
     def _numbers(self, outputs: Sequence[FloatArray]) -> NDArray[np.float64]:
-        found = regression.numbers(outputs)
+        found = regression.numbers(self._known(outputs))
         if found.shape != self._targets.shape:
             raise ConvertError(
                 f"data.targets: {self._targets.size} numbers for {found.size} outputs of the model over "
@@ -352,7 +356,7 @@ class _OfQuantities:
         return found
 
     def metrics(self, outputs: Sequence[FloatArray], chosen: Array | slice = slice(None)) -> Metrics:
-        wanted = regression.quantities(self._bundle, outputs)
+        wanted = regression.quantities(self._bundle, self._known(outputs))
         return regression.metrics(self._numbers(outputs)[chosen], self._targets[chosen], wanted)
 
     def agreement(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> float:
@@ -363,10 +367,10 @@ class _OfQuantities:
         return []
 
     def quantities(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> dict[str, dict[str, float]]:
-        wanted = regression.quantities(self._bundle, exact)
+        wanted = regression.quantities(self._bundle, self._known(exact))
         return regression.agreements(self._numbers(exact), self._numbers(other), self._targets, wanted)
 
     def notes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[str]:
-        wanted = regression.quantities(self._bundle, exact)
+        wanted = regression.quantities(self._bundle, self._known(exact))
         found = regression.notes(self._numbers(exact), self._targets, wanted)
         return [*regression.drowned(self.quantities(exact, other), wanted), *found]

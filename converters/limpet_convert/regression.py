@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec.structs import replace
 
+from limpet.decoders import regress
 from limpet_convert import uncertainty
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def quantities(bundle: Bundle, outputs: Sequence[Array]) -> list[Quantity]:
     """Return the numbers that the decoder ``regress`` names. Another decoder reads an output as a whole."""
     sizes = [int(np.prod(one.shape[1:])) for one in outputs]
     usual = ["output"] if len(sizes) == 1 else [f"output {number}" for number in range(len(sizes))]
-    if bundle.decoder.get("kind", "regress") == "regress":
+    if bundle.decoder.get("kind", "regress") == "regress" and sum(sizes) <= regress.MOST:
         named = list(zip(usual, sizes, strict=True))
         names = uncertainty.quantities(bundle, named)
         if len(names) != sum(sizes):  # Only a model that no decoder takes, of `verify --models`.

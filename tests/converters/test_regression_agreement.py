@@ -140,6 +140,14 @@ def test_all_outputs_of_a_model_are_compared_as_the_decoder_reads_them() -> None
     }
 
 
+def test_targets_may_be_those_of_the_first_output_alone() -> None:
+    bundle = Bundle(name="m", version=1, task="regress")
+    models = [compare.Outputs([SPEED[:, None].astype(np.float32), both(HEAT, HEAT)], 100) for _ in range(2)]
+    found = compare.compare("int8", *models, Windows(np.zeros((200, 1), np.float32), SPEED, {}), bundle)
+    assert list(found.quantities) == ["output"]
+    assert found.converted["r2"] == pytest.approx(1)
+
+
 def test_a_picture_is_one_quantity() -> None:
     picture = RANDOM.normal(size=(10, 8, 8))
     found = compared(picture, picture + 0.05, picture.reshape(10, -1), {"kind": "tensor"})
