@@ -156,6 +156,16 @@ def test_one_pipeline_has_a_page_with_all_that_is_known() -> None:
             },
         },
         adaptations={"in_force": {"threshold": 3}, "last": 3},
+        savings={"gate": {"windows": 36_000, "spared": 33_120, "saved_s": 298.1, "cost_s": 2.2}},
+        captures={
+            "count": 154,
+            "bytes": 10_000_000,
+            "most_bytes": 50_000_000,
+            "kept": {},
+            "lost": {"hour": 14, "busy": 1},
+            "labelled": 4,
+            "problem": "no space",
+        },
     )
     watched.take("press-07", "health/motion", health, 100.0)
     watched.take("press-07", "health/other", said.pipeline_health(pipeline="other", state="failed"), 100.0)
@@ -169,6 +179,8 @@ def test_one_pipeline_has_a_page_with_all_that_is_known() -> None:
         "motion  running  motion v3 on cpu (1 of 2)", "walking 92%", "p99", "invoke            100 µs      2 ms",
         "90% of ops, 75% of time on the delegate, 3.5 times the CPU", "failovers 2", "3 queue",
         "90% of 200 answers (85% to 93%)", "site=so\\x1buth: 80% of 50 answers", "threshold, adaptation 3",
+        "gate: 92% of 36,000 windows, saved 298 s, cost 2.2 s", "no space",
+        "154, 20% of the room, 4 labelled, 15 windows lost",
         "25% of the windows", "10% of the windows, 1.4 classes a set",
         "landlock", "motion: waiting: no port", "←→ pipelines", "a all",
     ):  # fmt: skip

@@ -10,9 +10,10 @@ from limpet.watch import plain, words
 from limpet.watch.pipeline_lines import STAGES, STYLES, pipeline_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from limpet.contracts.accuracy import RightShare
+    from limpet.contracts.captures import CaptureHealth
     from limpet.contracts.drift import MonitorsHealth
     from limpet.contracts.messages import (
         AcceleratorHealth,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         PipelineHealth,
         Placed,
     )
+    from limpet.contracts.savings import Saver, Saving
     from limpet.watch.state import Device, Pipeline
 
 LABEL = 14
@@ -77,11 +79,31 @@ def _facts_of_pipeline(pipeline: Pipeline) -> Iterator[Text]:
         yield _row("unsure", f"{words.share(unsure.abstained / max(unsure.windows, 1))} of the windows{sets}")
     if health.clipped is not None:
         yield _row("clipped", f"{words.share(health.clipped)} of the windows")
+    yield from _saved(health.savings or {})
     if health.monitors is not None:
         yield from _monitors(health.monitors)
+    yield from _captured(health.captures)
     yield from _learned(health)
     if health.sandbox:
         yield _row("sandbox", ", ".join(words.cleaned(part, 60) for part in health.sandbox[:MOST_FIGURES]))
+
+
+def _saved(savings: Mapping[Saver, Saving]) -> Iterator[Text]:
+    for name, one in list(savings.items())[:MOST_FIGURES]:
+        spared = f"{words.share(one.spared / max(one.windows, 1))} of {words.counted(one.windows)} windows"
+        seconds = f"saved {words.number(one.saved_s)} s, cost {words.number(one.cost_s)} s"
+        yield _row("spared", f"{words.cleaned(name, 40)}: {spared}, {seconds}")
+
+
+def _captured(captures: CaptureHealth | None) -> Iterator[Text]:
+    if captures is None:
+        return
+    full, lost = words.share(captures.bytes / max(captures.most_bytes, 1)), sum(captures.lost.values())
+    labelled = f"{words.counted(captures.labelled)} labelled"
+    more = f", {words.counted(lost)} windows lost" if lost else ""
+    yield _row("captures", f"{words.counted(captures.count)}, {full} of the room, {labelled}{more}")
+    if captures.problem:
+        yield _row("captures", words.cleaned(captures.problem), bad=True)
 
 
 def _learned(health: PipelineHealth) -> Iterator[Text]:
