@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limpet.contracts.fields import TensorInfo
+from limpet_convert.graph import RUNTIME, layers_of
+from limpet_convert.libraries import called, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,16 +47,18 @@ def quantize(network: Any, inputs: FloatArray, batch: int | None) -> bytes:
     converter.representative_dataset = lambda: ([one[None]] for one in inputs)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
-    return bytes(converter.convert())
+    with called("TensorFlow", "quantizing the model"):
+        return bytes(converter.convert())
 
 
 class Int8:
     """A quantized model of one input and one output, on the CPU. ``ValueError`` if it is not int8 throughout."""
 
     def __init__(self, model: bytes) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._interpreter = Interpreter(model_content=model, num_threads=1)
+        self._layers = layers_of(model)
+        runtime = need("ai_edge_litert.interpreter")
+        with called(RUNTIME, "loading the int8 model", self._layers):
+            self._interpreter = runtime.Interpreter(model_content=model, num_threads=1)
         self.input = self._interpreter.get_input_details()[0]
         self.output = self._interpreter.get_output_details()[0]
         if others := not_int8(self._interpreter.get_tensor_details()):
@@ -62,12 +66,13 @@ class Int8:
 
     def __call__(self, inputs: FloatArray) -> FloatArray:
         """Return what the model makes of real ``inputs``, as real values; the first axis counts them in both."""
-        self._interpreter.resize_tensor_input(self.input["index"], inputs.shape)
-        self._interpreter.allocate_tensors()
         scale, zero = self.input["quantization"]
         stored = np.clip(np.rint(inputs / np.float32(scale)) + zero, -128, 127).astype(np.int8)
-        self._interpreter.set_tensor(self.input["index"], stored)
-        self._interpreter.invoke()
+        with called(RUNTIME, "running the int8 model", self._layers):
+            self._interpreter.resize_tensor_input(self.input["index"], inputs.shape)
+            self._interpreter.allocate_tensors()
+            self._interpreter.set_tensor(self.input["index"], stored)
+            self._interpreter.invoke()
         scale, zero = self.output["quantization"]
         found = self._interpreter.get_tensor(self.output["index"]).astype(np.float32)
         return np.asarray((found - zero) * np.float32(scale), np.float32)
