@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limpet_convert.graph import Graph, Tracer, real
+from limpet_convert.graph import Graph, Tracer, real, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
 FAULTY = 0.05
 """Relative movement of the output from which a layer counts as faulty. Below it, the error is rounding."""
-SAMPLES = 24
+SAMPLES, FEWER_SAMPLES = 24, 8
+"""Inputs to measure with. The fewer where a model is so large that few layers could be measured with more."""
+SECONDS = 15.0
+"""What measuring effects may take, by an estimate: the same model has the same layers measured on any machine."""
+ENOUGH, LEAST = 40, 8
+"""Measurements to aim at by taking fewer inputs, and those that are made whatever they take."""
+PER_OP_MADE, PER_OP_RUN, PER_PRODUCT = 2.5e-4, 2e-6, 5e-10
+"""Seconds: to make a changed model, for each of its ops; to run an op; for a product in it."""
+MOST_VALUES = 8192
+"""Values of a tensor that are kept of each input."""
 FEW_STEPS = 4.0
 FEW_OF_A_PART = 16.0
 """Steps under which what is joined with larger values is called badly off."""
@@ -47,6 +56,8 @@ class Layer:
     seen: tuple[float, float] = (0.0, 0.0)
     cause: str = ""
     why: str = ""
+    measured: bool = True
+    """Whether all its effects were measured. What was not measured is 0, as nothing is known of it."""
 
     @property
     def largest_effect(self) -> float:
@@ -62,6 +73,11 @@ class Diagnosis:
     faulty_tensor: str = ""
 
     @property
+    def unmeasured(self) -> int:
+        """How many layers' effects were not measured."""
+        return sum(not layer.measured for layer in self.layers)
+
+    @property
     def faulty_layer(self) -> Layer | None:
         """The layer that causes the error."""
         return next((layer for layer in self.layers if layer.tensor == self.faulty_tensor), None)
@@ -74,37 +90,43 @@ def distance(exact: FloatArray, other: FloatArray) -> float:
     return error / spread if spread > 0 else float(error > 0)
 
 
-def diagnose(
+def diagnose(  # noqa: PLR0913, PLR0917 - two models, data, and how much to do
     model: bytes,
     quantized: bytes,
     inputs: FloatArray,
     progress: Callable[[float], object] = lambda _: None,
     parts: Sequence[Array] = (),
+    seconds: float = SECONDS,
 ) -> Diagnosis:
     """Compare a float model with its quantized form over ``inputs`` ``(n, *shape)``, layer by layer.
 
     At most ``SAMPLES`` of the inputs are taken, evenly spread. Tensors are matched by name, which the quantizer
     keeps. ``parts``: which numbers of all outputs, flat and one after the other, form a part with its own scale.
-    The change of each part is measured by itself, and the largest counts.
+    The change of each part is measured by itself, and the largest counts. The effects of a large model's layers
+    are measured for some only, see ``suspects``.
     """
-    chosen = inputs[np.unique(np.linspace(0, len(inputs) - 1, SAMPLES).round().astype(int))]
     graph = Graph(model)
+    ops = [op for op in graph.ops if op.outputs]
+    samples, most = effort(graph, seconds)
+    chosen = inputs[np.unique(np.linspace(0, len(inputs) - 1, samples).round().astype(int))]
     exact, traced = Tracer(model), Tracer(quantized)
     seen, other = _all_tensors(exact, chosen), _all_tensors(traced, chosen)
     details = {d["name"]: d for d in traced._interpreter.get_tensor_details()}  # noqa: SLF001
     truth = _Truth(chosen, _outputs(exact, chosen), parts or [slice(None)])
+    lossy = {op.index: weights for op in ops if (weights := _lossy_weights(graph, op, traced, details))}
+    chosen_ops = suspects(_doubts(graph, ops, seen, details, lossy), most)
     layers = []
-    ops = [op for op in graph.ops if op.outputs]
     for done, op in enumerate(ops, 1):
         layer = _layer(graph, op, seen, other, details)
-        if layer.scale and not op.moves:
+        layer.measured = not ({(op.index, "tensor"), (op.index, "weights")} & chosen_ops.left)
+        if (op.index, "tensor") in chosen_ops.taken:
             detail = details[layer.tensor]
             layer.effect = truth.moved(_with_tensor(graph, op.outputs[0], detail))
             if op.kind != "CONCATENATION" or not _explain_joined(graph, op, layer, seen):
                 _explain(layer, seen[layer.tensor], detail)
-        if weights := _lossy_weights(graph, op, traced, details):
-            index, lossy, why = weights
-            layer.weight_effect = truth.moved(_with_weights(graph, index, lossy))
+        if (op.index, "weights") in chosen_ops.taken:
+            index, values, why = lossy[op.index]
+            layer.weight_effect = truth.moved(_with_weights(graph, index, values))
             if layer.weight_effect > layer.effect:
                 layer.cause, layer.why = "weights", why
         layers.append(layer)
@@ -112,6 +134,72 @@ def diagnose(
     layers = _with_inputs(graph, details, seen, truth) + layers
     outputs = {graph.names[index] for index in graph.outputs}
     return Diagnosis(layers, _faulty([a for a in layers if a.cause != "rounding" or a.tensor not in outputs]))
+
+
+def effort(graph: Graph, seconds: float = SECONDS) -> tuple[int, int]:
+    """Return with how many inputs, and how many times at most, effects on the output of a model are measured."""
+    products = sum(_products(graph, op) for op in graph.ops)
+    made, run = PER_OP_MADE * len(graph.ops), PER_OP_RUN * len(graph.ops) + PER_PRODUCT * products
+    for samples in (SAMPLES, FEWER_SAMPLES):
+        most = int(seconds / (made + samples * run))
+        if most >= ENOUGH:
+            return samples, most
+    return FEWER_SAMPLES, max(most, LEAST)
+
+
+def _products(graph: Graph, op: Op) -> int:
+    """Return how many products of an input and a weight an op computes."""
+    weights = graph.subgraph.tensors[op.inputs[1]].shape if len(op.inputs) > 1 else None
+    made = graph.subgraph.tensors[op.outputs[0]].shape if op.outputs else None
+    if op.kind not in _WEIGHTED or weights is None or made is None or not len(weights):
+        return 0
+    channels = weights[-1] if op.kind == "DEPTHWISE_CONV_2D" else weights[0]
+    return int(np.prod(np.abs(made), dtype=np.int64) * np.prod(weights, dtype=np.int64) // max(channels, 1))
+
+
+_WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """Ops, by index, and what of them: ``taken`` to be measured, ``left`` unmeasured."""
+
+    taken: frozenset[tuple[int, str]]
+    left: frozenset[tuple[int, str]]
+
+
+def suspects(doubts: dict[tuple[int, str], float], most: int) -> Suspects:
+    """Choose what to measure: the largest doubts for three quarters of ``most``, and the rest evenly spread."""
+    worst_first = sorted(doubts, key=lambda key: (-doubts[key], key))
+    if len(doubts) <= most:
+        return Suspects(frozenset(doubts), frozenset())
+    first = worst_first[: most - most // 4]
+    others = sorted(set(doubts) - set(first))
+    spread = [others[at] for at in np.linspace(0, len(others) - 1, most // 4).round().astype(int)]
+    taken = frozenset([*first, *spread])
+    return Suspects(taken, frozenset(doubts) - taken)
+
+
+def _doubts(
+    graph: Graph,
+    ops: Sequence[Op],
+    seen: dict[str, FloatArray],
+    details: dict[str, dict[str, Any]],
+    lossy: dict[int, tuple[int, FloatArray, str]],
+) -> dict[tuple[int, str], float]:
+    """Return how far quantizing moves each op's output, and its weights, themselves. That takes no run."""
+    found: dict[tuple[int, str], float] = {}
+    for op in ops:
+        name = graph.names[op.outputs[0]]
+        detail = details.get(name)
+        if detail is not None and detail["quantization"][0] and not op.moves and name in seen:
+            found[op.index, "tensor"] = distance(seen[name], real(store(seen[name], detail), detail))
+        if op.index in lossy:
+            index, values, _ = lossy[op.index]
+            weights = graph.constant(index)
+            assert weights is not None  # As there are lossy ones.
+            found[op.index, "weights"] = distance(np.asarray(weights, np.float32), values)
+    return found
 
 
 def _faulty(layers: Sequence[Layer]) -> str:
@@ -128,8 +216,16 @@ def _all_tensors(tracer: Tracer, inputs: FloatArray) -> dict[str, FloatArray]:
     for one in inputs:
         tracer.invoke([one])
         for detail in tracer.tensors:
-            found.setdefault(detail["name"], []).append(tracer.real(detail).copy())
+            found.setdefault(detail["name"], []).append(thinned(tracer.real(detail)).copy())
     return {name: np.stack(values) for name, values in found.items() if len(values) == len(inputs)}
+
+
+def thinned(values: FloatArray) -> FloatArray:
+    """Return at most ``MOST_VALUES`` values, of all channels at evenly spread places; all if there are few."""
+    if values.size <= MOST_VALUES:
+        return values
+    rows = values.reshape(-1, values.shape[-1])
+    return rows[:: -(-values.size // MOST_VALUES)]
 
 
 def _layer(

@@ -108,9 +108,13 @@ def _faulty(diagnosed: Diagnosis | None, variant: str) -> list[str]:
     begin = "In int8 throughout: quantizing" if variant == "mixed" else "Quantizing"
     what = (
         f"{begin} `{named.name}` ({named.kind}) alone moves the output by "
-        f"{named.largest_effect:.0%} of its spread. It is the first layer to do so."
+        f"{named.largest_effect:.0%} of its spread. It is the first layer to do so{_of_measured(diagnosed)}."
     )
     return ["## The layer that causes the error", "", f"{what} {named.why[:1].upper()}{named.why[1:]}.", ""]
+
+
+def _of_measured(diagnosed: Diagnosis | None) -> str:
+    return ", of those that were measured" if diagnosed and diagnosed.unmeasured else ""
 
 
 def _variants(comparisons: list[Comparison]) -> list[str]:
@@ -202,7 +206,17 @@ def _layers(diagnosis: Diagnosis) -> list[str]:
     if len(diagnosis.layers) > len(shown):
         lines.append("")
         lines.append(f"The {len(shown)} of {len(diagnosis.layers)} layers with the largest effects.")
+    if diagnosis.unmeasured:
+        lines += ["", unmeasured(diagnosis)]
     return [*lines, ""]
+
+
+def unmeasured(diagnosis: Diagnosis) -> str:
+    """Say which layers were not looked at."""
+    return (
+        f"The effects of {diagnosis.unmeasured} of {len(diagnosis.layers)} layers were not measured, as that "
+        "takes too long. Limpet measures the layers that lose most by themselves, and some of the others."
+    )
 
 
 def _row(layer: Layer) -> str:

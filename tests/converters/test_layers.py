@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from limpet_convert import layers
+from limpet_convert import layers, report
 from limpet_convert.graph import Graph, Tracer, layer_name
 from support import models
 
@@ -84,3 +84,49 @@ def test_a_packed_graph_computes_what_it_did(pair: tuple[bytes, bytes]) -> None:
 )
 def test_a_layer_is_called_what_its_maker_called_it(tensor: str, layer: str) -> None:
     assert layer_name(tensor) == layer
+
+
+def long(tmp_path: Path, ops: int) -> tuple[bytes, bytes]:
+    exact = models.dense(tmp_path / "long.tflite", 6, 6, int8=False, layers=ops)
+    return exact.read_bytes(), models.dense(tmp_path / "long8.tflite", 6, 6, layers=ops).read_bytes()
+
+
+def test_of_a_large_model_some_layers_are_measured_and_the_rest_are_counted(tmp_path: Path) -> None:
+    ops, seconds = 60, 0.8
+    float_model, int8 = long(tmp_path, ops)
+    samples, most = layers.effort(Graph(float_model), seconds)
+    inputs = np.random.default_rng(0).uniform(-7, 7, (30, 1, 6)).astype(np.float32)
+    shares: list[float] = []
+    found = layers.diagnose(float_model, int8, inputs, shares.append, seconds=seconds)
+    assert samples == layers.SAMPLES
+    assert layers.ENOUGH <= most < ops
+    assert len(found.layers) == ops + 1
+    assert found.unmeasured >= ops - most
+    assert 0 < sum((layer.effect > 0) + (layer.weight_effect > 0) for layer in found.layers) <= most + 1
+    assert shares == sorted(shares)
+    assert "were not measured" in report.unmeasured(found)
+
+
+def test_a_model_of_many_products_is_measured_with_fewer_inputs(tmp_path: Path) -> None:
+    small = Graph(models.conv(tmp_path / "s.tflite", 8, 3, dtype="float32").read_bytes())
+    large = Graph(models.conv(tmp_path / "l.tflite", 700, 16, layers=4, dtype="float32").read_bytes())
+    assert layers.effort(small)[0] == layers.SAMPLES
+    assert layers.effort(large)[0] == layers.FEWER_SAMPLES
+    assert layers.effort(large)[1] >= layers.LEAST
+
+
+def test_of_what_is_too_much_the_worst_are_measured_and_some_of_the_rest() -> None:
+    doubts = {(number, "tensor"): float(number) for number in range(100)}
+    chosen = layers.suspects(doubts, 20)
+    assert len(chosen.taken) == 20
+    assert {(number, "tensor") for number in range(85, 100)} <= chosen.taken
+    assert min(number for number, _ in chosen.taken) == 0
+    assert chosen.left == set(doubts) - chosen.taken
+
+
+def test_large_tensors_are_thinned_with_all_their_channels() -> None:
+    values = np.arange(200 * 200 * 3, dtype=np.float32).reshape(1, 200, 200, 3)
+    thin = layers.thinned(values)
+    assert thin.size <= layers.MOST_VALUES
+    assert thin.shape[-1] == 3
+    assert thin[0].tolist() == [0, 1, 2]

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from limpet.errors import ConfigError
-from limpet_convert import devices, regression
+from limpet_convert import devices, regression, report
 from limpet_convert.conversion import Conversion
 from limpet_convert.devices import Login
 from limpet_convert.progress import Progress
@@ -111,9 +111,12 @@ def device_lines(found: OnDevice) -> list[str]:
 
 
 def faulty_layer_lines(found: Diagnosis | None) -> list[str]:
-    """Say which layer causes the error, and why."""
+    """Say which layer causes the error, and why, and how many layers were not looked at."""
     named = found.faulty_layer if found else None
-    return [f"faulty layer: {named.name} ({named.kind}): {named.why}"] if named else []
+    lines = [f"faulty layer: {named.name} ({named.kind}): {named.why}"] if named else []
+    if found and found.unmeasured:
+        lines.append(f"layers: {report.unmeasured(found)}")
+    return lines
 
 
 def comparison_lines(comparisons: Sequence[Comparison]) -> Iterator[str]:
