@@ -24,8 +24,10 @@ from real_models import judging, page, prepare
 from real_models.entry import ROOT, Entry
 
 BUILD = ROOT / "build/real-models"
-LIMIT = 300.0
+LIMIT = 240.0
 """Seconds for a command. One that takes longer counts as unclear."""
+SEARCH_LIMIT = 120.0
+"""Seconds for ``mixed``, which tries many mixtures. One that takes longer has no figures."""
 POINT = 0.01
 """int8 that loses more of the accuracy gets ``mixed`` too; without labels, more of R² beside the float answers."""
 
@@ -43,7 +45,7 @@ weights = "float16"
 
 
 class Done(NamedTuple):
-    """A command that has ended, or was ended after ``LIMIT``: then ``status`` is 124."""
+    """A command that has ended, or was ended after its limit: then ``status`` is 124."""
 
     status: int
     said: str
@@ -126,7 +128,8 @@ def _mixed(folder: Path) -> dict[str, Any]:
     (folder / "mixed.toml").write_text(text)
     output = folder / "mixed"
     shutil.rmtree(output, ignore_errors=True)
-    done = command("-m", "limpet_convert", "run", str(folder / "mixed.toml"), "--output", str(output))
+    project = str(folder / "mixed.toml")
+    done = command("-m", "limpet_convert", "run", project, "--output", str(output), limit=SEARCH_LIMIT)
     return judging.variant(output, "mixed") | {"seconds": round(done.seconds, 1), "said": judging.told(done.said)}
 
 
@@ -146,7 +149,7 @@ def _coreml(folder: Path) -> dict[str, Any]:
     return row | {"error": judging.difference(found.said)["float_error"]}
 
 
-def command(*arguments: str) -> Done:
+def command(*arguments: str, limit: float = LIMIT) -> Done:
     """Run Python with the environment of the converters."""
     paths = [ROOT / "agent", ROOT / "converters", ROOT / "tests"]
     environment = {**os.environ, "PYTHONPATH": ":".join(map(str, paths))}
@@ -161,7 +164,7 @@ def command(*arguments: str) -> Done:
         start_new_session=True,
     ) as process:
         try:
-            said, _ = process.communicate(timeout=LIMIT)
+            said, _ = process.communicate(timeout=limit)
             status = process.returncode
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)

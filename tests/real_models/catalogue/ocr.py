@@ -38,8 +38,8 @@ def _copied(path: str, folder: Path) -> Path:
 
 
 def _detection(folder: Path) -> Made:
-    pages = imagenet(material.pages(320, 24))
-    return Made(_paddle("ch_PP-OCRv4_det_infer.onnx", folder), pages[:12], pages[12:])
+    pages = imagenet(material.pages(320, 12))
+    return Made(_paddle("ch_PP-OCRv4_det_infer.onnx", folder), pages[:8], pages[8:])
 
 
 def _upside_down(folder: Path) -> Made:
@@ -51,7 +51,7 @@ def _upside_down(folder: Path) -> Made:
 
 
 def _recognition(folder: Path) -> Made:
-    text = centred(material.lines(48, 320, 24))
+    text = centred(material.lines(48, 320, 18))
     return Made(_paddle("ch_PP-OCRv4_rec_infer.onnx", folder), text[:12], text[12:])
 
 
@@ -64,7 +64,7 @@ def _orientation(folder: Path) -> Made:
 
 
 def _captcha(folder: Path) -> Made:
-    text = centred(material.lines(64, 160, 24)).mean(axis=3, keepdims=True)
+    text = centred(material.lines(64, 160, 18)).mean(axis=3, keepdims=True)
     return Made(_copied("ddddocr/common.onnx", folder), text[:12], text[12:])
 
 

