@@ -105,6 +105,15 @@ def test_a_torch_model_with_each_kind_of_weights(tmp_path: Path, weights: Any) -
     assert mil.Program(path).outputs[0].name == "speed"
 
 
+def test_a_keras_model_that_normalises_its_own_input(tmp_path: Path) -> None:
+    parts = [layers.Normalization(mean=[0.5, 0.4], variance=[0.1, 0.2]), layers.Dense(3)]
+    network = keras.Sequential([keras.Input((8, 2)), *parts])
+    convert(network, tmp_path / "m.mlpackage", Config(weights="float32"), [(1, 8, 2)])
+    window = np.random.default_rng(0).random((1, 8, 2)).astype(np.float32)
+    (found,) = mil.Program(tmp_path / "m.mlpackage").run([window])
+    assert found == pytest.approx(np.asarray(network(window)), abs=1e-5)
+
+
 def test_weights_get_smaller(tmp_path: Path) -> None:
     """A dense layer of 512 x 256 values, so that the rest of the package does not count."""
     sizes = {}

@@ -9,6 +9,7 @@ Exit status 1 for a traceback or a refusal that is not clear.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -24,6 +25,12 @@ from real_models import judging, page, prepare
 from real_models.entry import ROOT, Entry
 
 BUILD = ROOT / "build/real-models"
+LOCK = ROOT / "requirements/real-models.txt"
+HERE = Path(__file__).parent
+SOURCES = sorted(
+    [*HERE.glob("catalogue/*.py"), *(HERE / f"{name}.py" for name in ("material", "frameworks", "prepare"))]
+)
+"""What decides how a model's folder is written."""
 LIMIT = 240.0
 """Seconds for a command. One that takes longer counts as unclear."""
 SEARCH_LIMIT = 120.0
@@ -32,6 +39,7 @@ POINT = 0.01
 """int8 that loses more of the accuracy gets ``mixed`` too; without labels, more of R² beside the float answers."""
 
 
+TIMEOUT = 124
 COREML = """
 [quantize]
 variants = []
@@ -45,7 +53,7 @@ weights = "float16"
 
 
 class Done(NamedTuple):
-    """A command that has ended, or was ended after its limit: then ``status`` is 124."""
+    """A command that has ended, or was ended after its limit: then ``status`` is ``TIMEOUT``."""
 
     status: int
     said: str
@@ -86,12 +94,8 @@ def _kept(name: str) -> dict[str, Any]:
 def tried(entry: Entry) -> dict[str, Any]:
     """Return a model's figures."""
     folder = BUILD / entry.name
-    if not (folder / "plan.json").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        made = command("-m", "real_models.prepare", entry.name, str(folder))
-        if made.status:
-            raise RuntimeError(f"{entry.name} cannot be prepared: {made.said[-2000:]}")
+    if made := _prepared(entry, folder):
+        return judging.refusal({"format": "", "names": []}, made.status, made.said, made.seconds)
     shutil.rmtree(folder / "build", ignore_errors=True)
     plan = json.loads((folder / "plan.json").read_text())
     if (folder / "inputs.npz").exists():
@@ -106,6 +110,21 @@ def tried(entry: Entry) -> dict[str, Any]:
     if entry.coreml and row["converted"]:
         row["coreml"] = _coreml(folder)
     return row
+
+
+def _prepared(entry: Entry, folder: Path) -> Done | None:
+    """Write the model's folder, if it is not there or its code has changed. Return what went wrong."""
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in [*SOURCES, LOCK])).hexdigest()
+    mark = folder / "prepared.txt"
+    if mark.exists() and mark.read_text() == digest:
+        return None
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    made = command("-m", "real_models.prepare", entry.name, str(folder))
+    if made.status:
+        return made
+    mark.write_text(digest)
+    return None
 
 
 def _several(entry: Entry, folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +149,8 @@ def _mixed(folder: Path) -> dict[str, Any]:
     shutil.rmtree(output, ignore_errors=True)
     project = str(folder / "mixed.toml")
     done = command("-m", "limpet_convert", "run", project, "--output", str(output), limit=SEARCH_LIMIT)
-    return judging.variant(output, "mixed") | {"seconds": round(done.seconds, 1), "said": judging.told(done.said)}
+    said = f"none found within {SEARCH_LIMIT:.0f} s" if done.status == TIMEOUT else judging.told(done.said)
+    return judging.variant(output, "mixed") | {"seconds": round(done.seconds, 1), "said": said}
 
 
 def _coreml(folder: Path) -> dict[str, Any]:
@@ -169,7 +189,7 @@ def command(*arguments: str, limit: float = LIMIT) -> Done:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             said, _ = process.communicate()
-            status = 124
+            status = TIMEOUT
     return Done(status, said, time.monotonic() - began)
 
 

@@ -56,7 +56,7 @@ def _tensorflow(model: Any, inputs: Sequence[Any], options: dict[str, Any]) -> t
     coremltools, tf = need("coremltools", "coreml"), need("tensorflow")
     _teach_erfc()
     function, names = _concrete(tf, model, inputs)
-    tensors = [tensor for tensor in function.inputs if tensor.dtype != tf.resource]
+    tensors = function.inputs[: len(function.inputs) - len(function.captured_inputs)]  # Weights come behind them.
     for kind, tensor in zip(inputs, tensors, strict=True):
         kind.name = tensor.op.name
     outputs = [coremltools.TensorType(name=tensor.op.name, dtype=np.float32) for tensor in function.outputs]
