@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from msgspec.structs import replace
@@ -74,6 +74,8 @@ class Conversion:
     mixture: Mixture | None = None
     diagnosed: Diagnosis | None = None
     """Shows the layer that causes the error. For a mixture it is about plain int8."""
+    choice: str = ""
+    """Why another variant than the wanted one is packaged, or that its file is larger than float."""
     there: OnDevice | None = None
     """The packaged variant on a device, if it was verified on one."""
     learned: Learned | None = None
@@ -229,15 +231,39 @@ class Conversion:
         for variant in wanted:
             self.variant(variant)
             self.measure(variant)
+        self._choose_smaller()
         packaged = self.project.bundle.variant
         inspected = packaged if packaged in STATIC else next((v for v in wanted if v in STATIC), None)
         diagnosis = self.diagnose(inspected) if inspected else None
         self.diagnosed = self.diagnosed or diagnosis
         if device:
             self.there = self._on(device, packaged)
-        found = report.Found(self.comparisons, diagnosis, self.diagnosed, self._runtimes(packaged), self.there)
+        found = report.Found(
+            self.comparisons, diagnosis, self.diagnosed, self._runtimes(packaged), self.there, self.choice
+        )
         report.write(self.folder, self.project, found)
         return not self.measure(packaged).failures and not (self.there and self.there.exact.failures)
+
+    def _choose_smaller(self) -> None:
+        """Package another variant where the wanted one is larger than float; ``choice`` says so.
+
+        The smallest of the project's variants that passes is taken. For the Edge TPU nothing but int8 will do.
+        """
+        bundle = self.project.bundle
+        large = self.measure(bundle.variant)
+        if bundle.variant == "float" or large.size_ratio < 1 or bundle.edgetpu:
+            return
+        self.choice = f"{bundle.variant}: its file is larger than the float model's ({large.size_ratio:.2f} of it)"
+        for one in sorted(self.comparisons, key=lambda one: one.size):
+            if one.size_ratio < 1 and not compare.judged(one, self.project.verify).failures:
+                chosen = cast("Variant", one.variant)
+                large.failures.clear()  # It is for comparison now.
+                self.project = replace(self.project, bundle=replace(bundle, variant=chosen))
+                self.choice += f". {chosen} passes and is smaller: it is packaged instead"
+                return
+            one.failures.clear()
+        compare.judged(large, self.project.verify)
+        self.choice += ", and no other of quantize.variants that passes is smaller than float"
 
     def _on(self, device: Device, variant: Variant) -> OnDevice:
         path = self.path(variant)

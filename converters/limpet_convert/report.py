@@ -34,6 +34,7 @@ class Found:
     diagnosed: Diagnosis | None
     runtimes: dict[str, float]
     there: OnDevice | None = None
+    choice: str = ""
 
 
 def write(folder: Path, project: Project, found: Found) -> None:
@@ -76,6 +77,8 @@ def markdown(project: Project, found: Found) -> str:
             verdict = "Yes" if not one.failures else "No: " + "; ".join(one.failures)
             lines += [f"**{verdict}.** `{one.variant}` is what gets packaged.", ""]
             lines += [line for note in one.notes for line in (f"Note: {note}.", "")]
+    if found.choice:
+        lines += [f"{found.choice}.", ""]
     if project.data.seen:
         lines += [
             "The model learned from these windows. They compare variants, and do not show how good it is.",

@@ -50,11 +50,16 @@ def main(arguments: argparse.Namespace) -> int:
         "misses": misses,
         "bundle": bundle,
         "report": report,
+        "choice": conversion.choice,
         "variants": {one.variant: one.as_dict() for one in conversion.comparisons},
     }
     learned = card.learned_lines(conversion.learned) if conversion.learned else []
     document["learned"] = learned
-    lines = [*_shared.comparison_lines(conversion.comparisons), *_shared.faulty_layer_lines(conversion.diagnosed)]
+    lines = [
+        *_shared.comparison_lines(conversion.comparisons),
+        *([conversion.choice] if conversion.choice else []),
+        *_shared.faulty_layer_lines(conversion.diagnosed),
+    ]
     lines += learned
     last = f"bundle: {bundle}" if bundle else _no_bundle("; ".join(misses), before)
     _shared.emit(arguments, document, [*lines, f"report: {report}", last])
