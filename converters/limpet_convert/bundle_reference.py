@@ -166,6 +166,10 @@ def play(project: Project, bundle: Path, path: Path, labels: Sequence[str]) -> S
         results = [result for player in players.values() for result in player.results]
     if len(players) > 1 and not all(results):
         raise ConvertError(f"{path}: a window of a recording failed, and the recordings differ in their form")
+    failures = [player.failure for player in players.values() if player.failure]
+    if failures and results.count(False) > len(results) / 2:
+        count = f"{results.count(False)} of {len(results)} windows have no result on a device"
+        raise ConvertError(f"{path}: {count}: {failures[0]}")
     gathered = Gathered._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
     have = np.array(results, bool)
     timed = last.gathering_rate is not None
@@ -177,12 +181,16 @@ def play(project: Project, bundle: Path, path: Path, labels: Sequence[str]) -> S
 
 
 class _Player:
-    """Plays recordings of one form. ``results``: for each window, whether it had a result."""
+    """Plays recordings of one form.
+
+    ``results``: for each window, whether it had a result. ``failure``: why the first one had none.
+    """
 
     def __init__(self, pipeline: Pipeline, labels: Sequence[str]) -> None:
         self.gathering = Gathering(pipeline, labels)
         self.gathering_rate = pipeline.plan.spec.rate
         self.results: list[bool] = []
+        self.failure: ModelError | None = None
         self._pipeline = pipeline
         self._parts: list[Gathered] = []
         pipeline.observe(self._see)
@@ -213,7 +221,8 @@ class _Player:
         if self.gathering.full:
             self._flush()
 
-    def _fail(self, _: ModelError) -> None:
+    def _fail(self, error: ModelError) -> None:
+        self.failure = self.failure or error
         self.results.append(False)
 
     def _flush(self) -> None:

@@ -201,6 +201,15 @@ def test_too_few_windows_make_no_reference_and_the_card_says_so(tmp_path: Path) 
     assert "No reference: 8 windows are too few; it needs 30." in card_of(path)
 
 
+def test_a_bundle_whose_windows_fail_on_a_device_is_not_written(tmp_path: Path) -> None:
+    # Logits are no probabilities. With the temperature that is fitted, the decoder refuses those above 1.
+    table = {"decoder": {"kind": "classify"}}
+    reason = "402 of 600 windows have no result on a device: .*no probability; with a temperature set activation"
+    with pytest.raises(ConvertError, match=reason):
+        converted(tmp_path, bundle=table).package(None)
+    assert not list((tmp_path / "build").glob("*.limpet"))
+
+
 def test_recordings_with_gaps_and_labels_line_up_with_their_windows(tmp_path: Path) -> None:
     """Windows across a gap are not cut, and a NaN is a gap: what is true of a window must stay with it."""
     for label, place in (("still", 0), ("walking", 1), ("running", 2)):

@@ -91,10 +91,18 @@ def variant(build: Path, name: str) -> dict[str, Any]:
     classifies = one["metric"] == "accuracy"
     return {
         "int8_loss": max(error["relative"] for error in one["errors"]),
-        "lost": one["metric_loss_points"] / 100,
+        "lost": _lost(one),
         "accuracy": one["exact"]["accuracy"] if classifies else None,
         "size_ratio": one["size_ratio"],
     }
+
+
+def _lost(one: dict[str, Any]) -> float:
+    """Return the accuracy that is lost, or the R² of the output that loses most."""
+    outputs = one["exact"].get("outputs", {})
+    pairs = [(found["r2"], one["converted"]["outputs"][name]["r2"]) for name, found in outputs.items()]
+    lost = [before - after for before, after in pairs if before is not None and after is not None]
+    return max([one["metric_loss_points"] / 100, *lost])
 
 
 def difference(said: str) -> dict[str, Any]:

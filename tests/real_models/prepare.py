@@ -54,7 +54,7 @@ def prepare(entry: Entry, folder: Path) -> None:
     answers = frameworks.answers(made.file, made.test, first="as_is" not in entry.options)
     np.savez(folder / "answers.npz", **{f"{number:02}": answer for number, answer in enumerate(answers)})
     np.save(folder / "targets.npy", _targets(made, answers))
-    (folder / "convert.toml").write_text(project(entry, made, sum(one[0].size for one in answers)))
+    (folder / "convert.toml").write_text(project(entry, made, answers))
     plan["ordered"] = made.targets is not None or (len(answers) == 1 and answers[0].ndim < 4)
     (folder / "plan.json").write_text(json.dumps(plan))
 
@@ -66,17 +66,16 @@ def _targets(made: Made, answers: list[NDArray[np.float32]]) -> NDArray[Any]:
     return np.concatenate([one.reshape(len(one), -1) for one in answers], axis=1)
 
 
-def project(entry: Entry, made: Made, numbers: int) -> str:
-    """Return the project file. ``numbers``: how many the outputs have."""
+def project(entry: Entry, made: Made, answers: list[NDArray[np.float32]]) -> str:
+    """Return the project file, with a decoder that can read the answers."""
     task = "regress" if made.targets is None else "classify"
     labels = [*made.labels, *entry.labels]
-    usual = (
-        '{ kind = "classify" }'
-        if made.labels
-        else f'{{ kind = "tensor", most = {MOST} }}'
-        if numbers <= MOST
-        else ""
-    )
+    usual = f'{{ kind = "tensor", most = {MOST} }}' if sum(one[0].size for one in answers) <= MOST else ""
+    if made.labels:
+        sums = answers[0].reshape(len(answers[0]), -1).sum(axis=1)
+        usual = (
+            f'{{ kind = "classify", activation = "{"none" if np.allclose(sums, 1, atol=1e-3) else "softmax"}" }}'
+        )
     decoder = entry.decoder or usual
     return f"""[model]
 path = "{made.file.name}"
