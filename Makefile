@@ -235,7 +235,7 @@ docs-test: .venv/.dev programs ## prove: type the commands of the documentation,
 
 .PHONY: parity
 parity: .venv-convert/.examples tflite-runtime ## prove: convert every example and prove that the answers stay the same
-	@.venv-convert/bin/python -c 'from limpet_convert.converters import onnx; onnx.environment()'
+	@.venv-convert/bin/python -c 'from limpet_convert.converters import _onnx2tf; [_onnx2tf.environment(way) for way in _onnx2tf.available()]'
 	@.venv-convert/bin/python -m pytest -q -p no:cacheprovider -p no:anyio --timeout 600 tests/parity \
 		tests/converters/test_mil.py tests/converters/test_coreml_file.py
 	@.venv-convert/bin/python converters/examples/parity.py

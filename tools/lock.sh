@@ -33,4 +33,5 @@ workstation requirements/mlserver.in --output-file requirements/mlserver.txt
 workstation requirements/mediapipe.in --no-deps --output-file requirements/mediapipe.txt
 workstation requirements/real-models.in --no-deps --output-file requirements/real-models.txt
 workstation pyproject.toml requirements/fuzz.in --constraint requirements/dev.txt --output-file requirements/fuzz.txt
-echo onnx2tf==1.29.24 | workstation - --output-file converters/limpet_convert/locks/onnx2tf.txt
+echo onnx2tf==1.29.24 | workstation - --output-file converters/limpet_convert/locks/onnx2tf-1.txt
+echo onnx2tf==2.6.9 | compile --python-version 3.12 --python-platform x86_64-manylinux_2_28 - --output-file converters/limpet_convert/locks/onnx2tf-2.txt

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from limpet.contracts.fields import TensorInfo
 from limpet.models.manifest import Manifest, Tolerance, Variant
-from limpet_convert import bundle_signature, card, package, runners, sign
+from limpet_convert import bundle_signature, card, graph, package, runners, sign
 from limpet_convert.graph import Tracer
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
     runner = runners.open_model(model)
     golden = inputs[np.unique(np.linspace(0, len(inputs) - 1, project.data.golden).round().astype(int))]
     outputs = runners.run_all(runner, golden)
-    where = provenance(project)
+    where = provenance(project, model.read_bytes())
     tolerance = Tolerance(
         tolerance_of(runner.outputs[0], outputs[0], other_kernels(model.read_bytes(), [golden], outputs[:1])[0])
     )
@@ -195,8 +195,11 @@ def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {name: round(value, 5) for name, value in metrics.items() if isinstance(value, float)}
 
 
-def provenance(project: Project) -> dict[str, Any]:
-    """Return what went in, by its hash, and the tools. No time, user or place: those are not inputs."""
+def provenance(project: Project, model: bytes) -> dict[str, Any]:
+    """Return what went in, by its hash, the tools, and the way that ``model`` says it was converted by.
+
+    No time, user or place: those are not inputs.
+    """
     data = project.data
     paths = {
         "project": project.file,
@@ -212,7 +215,7 @@ def provenance(project: Project) -> dict[str, Any]:
         "inputs": {name: digest(path) for name, path in paths.items()},
         "tools": tools(),
         "quantize": {"observer": project.quantize.observer, "variant": project.bundle.variant},
-    }
+    } | ({"way": way} if (way := graph.way(model)) else {})
 
 
 def digest(path: Path) -> str:

@@ -24,6 +24,7 @@ _PLAIN = {"RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "PAD", "SLICE", "STR
 
 RUNTIME = "LiteRT"
 """The runtime's name in errors."""
+_BY = "converted by "
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,19 @@ class Op:
     def moves(self) -> bool:
         """Whether it only moves values."""
         return self.kind in _PLAIN
+
+
+def with_way(model: bytes, way: str) -> bytes:
+    """Return a model whose description says which way it was converted. Provenance has it from there."""
+    graph = Graph(model)
+    graph.model.description = f"{_BY}{way}".encode()
+    return graph.pack()
+
+
+def way(model: bytes) -> str:
+    """Return the way that a model was converted by, empty if it does not say so."""
+    description = (Graph(model).model.description or b"").decode(errors="replace")
+    return description.removeprefix(_BY) if description.startswith(_BY) else ""
 
 
 class Graph:

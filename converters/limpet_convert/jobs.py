@@ -59,18 +59,18 @@ def coreml(  # noqa: PLR0913, PLR0917 - a model, what is to be made of it, and d
     return made.name
 
 
-def onnx_inputs(path: str) -> list[str]:
-    """Return the names of an ONNX model's inputs, having looked whether the file is whole."""
+def onnx_prepared(path: str, sizes: dict[str, list[int]]) -> tuple[bytes, dict[str, str], list[str]]:
+    """Return an ONNX model ready for conversion, what its nodes were called, and the names of its inputs."""
     from limpet_convert.converters import onnx
 
-    return onnx.read(Path(path))[1]
+    return onnx.prepared(Path(path), sizes)
 
 
-def onnx_named(path: str, tflite: bytes, layout: str) -> bytes:
+def onnx_proven(model: bytes, nodes: dict[str, str], made: bytes, layout: str) -> bytes:
     """Return what onnx2tf made, proven against the ONNX model and with its names."""
     from limpet_convert.converters import onnx
 
-    return onnx.proven(Path(path), tflite, layout)
+    return onnx.proven(model, nodes, made, layout)
 
 
 def prove(model: bytes, name: str, inputs: list[Any]) -> None:
@@ -100,6 +100,6 @@ JOBS: dict[str, Callable[..., Any]] = {
     "convert": convert,
     "prove": prove,
     "coreml": coreml,
-    "onnx_inputs": onnx_inputs,
-    "onnx_named": onnx_named,
+    "onnx_prepared": onnx_prepared,
+    "onnx_proven": onnx_proven,
 }

@@ -6,6 +6,7 @@ made them. This also shows whether the model from onnx2tf still gives the output
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,29 @@ from limpet_convert.layers import distance
 from limpet_convert.libraries import called, need
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from limpet.contracts.data import Array, FloatArray
 
 SEED = 1
 SAME = 1e-3
 """Of a tensor's spread: so near two tensors must be to be the same."""
-WRONG = 0.01
-"""Of the outputs' spread: farther off the conversion is wrong."""
+WRONG = 1e-4
+"""Of an output's spread: farther off, as the root of the mean square, the conversion is wrong."""
+MOST_ROUNDING = 0.02
+"""Of an output's spread: the most that rounding may excuse."""
+LEAST_SPREAD = 1e-3
+"""Of an output's largest value: its spread if it is nearly constant."""
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
+}
+"""NumPy's names of onnxruntime's kinds of inputs."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +59,14 @@ def named(tflite: bytes, onnx_model: Any, *, channels_last: bool) -> bytes:
     A node that was fused into an op lends it its name if it has weights: a convolution, not its activation.
     """
     graph, tracer = Graph(tflite), Tracer(tflite)
-    inputs = _inputs(tracer.inputs, channels_last=channels_last)
-    made = _run(onnx_model, inputs)
-    if made is None:
-        return tflite
-    tracer.invoke([values for values, _ in inputs.values()])
-    _refuse_other_answers(tracer, made, [one.name for one in onnx_model.graph.output])
+    session = _session(onnx_model)
+    inputs = _inputs(tracer.inputs, session.get_inputs(), channels_last=channels_last)
+    values = _run(session, {name: pair[1] for name, pair in inputs.items()})
+    made = _nodes(onnx_model, values)
+    tracer.invoke([inputs[name][0] for name in inputs])
+    outputs = [one.name for one in onnx_model.graph.output]
+    plain = _run(_session(onnx_model, optimised=False), {name: pair[1] for name, pair in inputs.items()})
+    _refuse_other_answers(tracer, {name: (values[name], plain[name]) for name in outputs})
     found = {d["index"]: _match(np.sort(np.ravel(tracer.real(d))), made) for d in tracer.tensors}
     taken = {name for name in found.values() if name}
     for op in graph.ops:
@@ -59,52 +76,65 @@ def named(tflite: bytes, onnx_model: Any, *, channels_last: bool) -> bytes:
     return graph.pack()
 
 
-def _inputs(details: Iterable[dict[str, Any]], *, channels_last: bool) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Return random values for each input by its ONNX name: as TFLite takes them, and as ONNX does."""
+def _inputs(
+    details: Sequence[dict[str, Any]], wanted: Sequence[Any], *, channels_last: bool
+) -> dict[str, tuple[Array, Array]]:
+    """Return random values for each input by its ONNX name, in the order of the TFLite model's inputs.
+
+    The first are as TFLite takes them, the second as ONNX does. ``ConvertError`` if the shapes cannot be the same.
+    """
+    by_name = {one.name: one for one in wanted}
     random = np.random.default_rng(SEED)
     found = {}
-    for detail in details:
-        values = random.standard_normal(detail["shape"]).astype(np.float32)
-        moved = np.moveaxis(values, -1, 1) if channels_last and values.ndim > 2 else values
-        found[pairing.plain(detail["name"])] = values, moved
+    for detail, other in zip(details, wanted, strict=False):
+        one = by_name.get(pairing.plain(detail["name"]), other)
+        if np.dtype(detail["dtype"]).kind == "f":
+            values = random.standard_normal(detail["shape"]).astype(np.float32)
+        else:
+            values = random.integers(0, 2, detail["shape"]).astype(detail["dtype"])
+        moved = channels_last and values.ndim > 2
+        found[one.name] = values, (np.moveaxis(values, -1, 1) if moved else values).astype(_DTYPES[one.type])
+    sizes = {one.name: list(one.shape) for one in wanted}
+    shapes = {name: list(values.shape) for name, (_, values) in found.items()}
+    if shapes != sizes:
+        raise ConvertError(f"onnx2tf made another model of it: its inputs are {shapes}, and not {sizes}")
     return found
 
 
-def _run(onnx_model: Any, inputs: Mapping[str, tuple[FloatArray, FloatArray]]) -> dict[str, _Made] | None:
-    """Return what every node makes, ``None`` where the inputs are not of the kind or the shape that was drawn."""
-    nodes = [(node, out) for node in onnx_model.graph.node for out in node.output if out]
-    session = _session(onnx_model, [out for _, out in nodes])
-    wanted = {one.name: one for one in session.get_inputs()}
-    if set(wanted) != set(inputs) or not all(_fits(one, inputs[name][1]) for name, one in wanted.items()):
-        return None
-    values = session.run([out for _, out in nodes], {name: pair[1] for name, pair in inputs.items()})
-    constants = {one.name for one in onnx_model.graph.initializer}
-    made, first = dict[str, _Made](), dict[str, str]()
-    for (node, out), value in zip(nodes, values, strict=True):
-        source = next((i for i in node.input if i not in constants), "")
-        one = _Made(node.name or out, first.get(source, source), _sorted(value))
-        moved = one.source in made and _same(made[one.source].values, one.values)
-        first[out] = one.source if moved else out  # A node that only moves values names no tensor.
-        made[out] = made[one.source] if moved else one
-    return made
-
-
-def _session(onnx_model: Any, outputs: list[str]) -> Any:
-    """Open the model so that it gives every node's output."""
+def _session(onnx_model: Any, *, optimised: bool = True) -> Any:
+    """Open the model so that it gives every node's output, or with nothing optimised its own outputs alone."""
     onnx, runtime = need("onnx", "convert-onnx"), need("onnxruntime", "convert-onnx")
     laid_open = onnx.ModelProto.FromString(onnx_model.SerializeToString())
     requested = {one.name for one in laid_open.graph.output}
-    laid_open.graph.output.extend(onnx.ValueInfoProto(name=out) for out in outputs if out not in requested)
+    made = [out for node in laid_open.graph.node for out in node.output if out and out not in requested]
     options = runtime.SessionOptions()
     options.log_severity_level = 4
+    if optimised:
+        laid_open.graph.output.extend(onnx.ValueInfoProto(name=out) for out in made)
+    else:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     with called("onnxruntime", "opening the model"):
         return runtime.InferenceSession(laid_open.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _fits(wanted: Any, values: FloatArray) -> bool:
-    pairs = zip(wanted.shape, values.shape, strict=False)
-    same = len(wanted.shape) == values.ndim and all(a == b or not isinstance(a, int) for a, b in pairs)
-    return wanted.type == "tensor(float)" and same
+def _run(session: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return what every node makes, by the name of the tensor."""
+    names = [one.name for one in session.get_outputs()]
+    with called("onnxruntime", "running the model"):
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+
+def _nodes(onnx_model: Any, values: Mapping[str, Array]) -> dict[str, _Made]:
+    """Return which node made each tensor. A node that only moves values made none."""
+    constants = {one.name for one in onnx_model.graph.initializer}
+    made, first = dict[str, _Made](), dict[str, str]()
+    for node, out in ((node, out) for node in onnx_model.graph.node for out in node.output if out):
+        source = next((i for i in node.input if i not in constants), "")
+        one = _Made(node.name or out, first.get(source, source), _sorted(values[out]))
+        moved = one.source in made and _same(made[one.source].values, one.values)
+        first[out] = one.source if moved else out
+        made[out] = made[one.source] if moved else one
+    return made
 
 
 def _sorted(value: Any) -> FloatArray:
@@ -136,12 +166,37 @@ def _rename(graph: Graph, output: int, inputs: tuple[int, ...], name: str) -> No
     graph.subgraph.tensors[weights[0] if output in graph.outputs else output].name = name.encode()
 
 
-def _refuse_other_answers(tracer: Tracer, made: Mapping[str, _Made], outputs: list[str]) -> None:
+def _refuse_other_answers(tracer: Tracer, wanted: Mapping[str, tuple[Array, Array]]) -> None:
+    """Raise ``ConvertError`` if an output is far from each of onnxruntime's that has as many numbers.
+
+    ``wanted``: of each output what onnxruntime makes of it, with its optimisations and without. If those differ by
+    rounding, so may the output, by twice as much.
+    """
     for detail in tracer.outputs:
-        values = np.sort(np.ravel(tracer.real(detail)))
-        offs = [distance(made[o].values, values) for o in outputs if made[o].values.size == values.size]
-        if offs and np.isfinite(values).all() and min(offs) > WRONG:
+        values = tracer.real(detail)
+        offs = {
+            name: (min(_off(one, values) for one in pair), 2 * _off(*pair))
+            for name, pair in wanted.items()
+            if pair[0].size == values.size
+        }
+        name = min(offs, key=lambda one: offs[one][0], default="")
+        off, rounding = offs.get(name, (math.inf, 0.0))
+        if not off <= max(WRONG, min(rounding, MOST_ROUNDING)):
+            how = f"differs from onnxruntime's by {off:.2g} of its spread" if name else "has no counterpart"
             raise ConvertError(
-                f"onnx2tf made another model of it: output {detail['name']} differs from onnxruntime's by "
-                f"{min(offs):.2g} of its spread. Export it with a lower opset, or convert it from its framework"
+                f"onnx2tf made another model of it: output {name or detail['name']} {how}. Export it with a lower "
+                "opset, or convert it from its framework"
             )
+
+
+def _off(exact: Array, other: Array) -> float:
+    """Return how far two outputs are apart: the root of the mean square, by how far ``exact`` spreads.
+
+    Both have the same numbers of values. Channels may have moved. In other orders the sorted values count.
+    """
+    exact = np.asarray(exact, np.float32)
+    ways = [other, np.moveaxis(other, -1, 1)] if other.ndim > 2 else [other]
+    pairs = [(exact, one) for one in ways if one.shape == exact.shape]
+    pairs = pairs or [(np.sort(np.ravel(exact)), np.sort(np.ravel(other)))]
+    scale = max(float(exact.std()), LEAST_SPREAD * float(np.abs(exact).max(initial=0.0)), 1e-9)
+    return min(float(np.sqrt(np.mean((a - b) ** 2))) / scale for a, b in pairs)
