@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from limpet.errors import UnreadableError
 from limpet.models.protobuf import ProtobufMessage
 from limpet_convert import foreign, sources
-from limpet_convert.converters import onnx as onnx_converter
+from limpet_convert.converters import _onnx2tf
 from limpet_convert.errors import ConvertError
 from limpet_convert.jail import Jail
 from support import models
@@ -170,7 +170,7 @@ def test_onnx2tf_runs_in_the_sandbox_with_a_python_that_has_the_standard_library
         "import sys\nopen('out', 'w').write(sys.argv[1])\ntry:\n    print(open('../secret').read())\n"
         "except PermissionError:\n    print('refused')\n"
     )
-    command = [sys.executable, "-S", "-c", onnx_converter.IN_SANDBOX, onnx_converter.AGENT, work, "-i"]
+    command = [sys.executable, "-S", "-c", _onnx2tf.IN_SANDBOX, _onnx2tf.AGENT, work, "-i"]
     done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=True, timeout=60)
     assert (work / "out").read_text() == "-i"
     assert done.stdout == ("refused\n" if has_landlock() else "a key\n")

@@ -1,4 +1,4 @@
-"""onnx2tf, two versions of it, each in an environment of its own that this module makes and keeps.
+"""onnx2tf, two versions of it, each in a separate environment that this module makes and keeps.
 
 onnx2tf pins other versions of libraries than the rest can live with. An environment is made once, from a locked
 list, under the user's cache. A package index is needed that once only.
@@ -67,7 +67,7 @@ WAYS = (
     Way("onnx2tf 2", LOCKS / "onnx2tf-2.txt", ("3.12", "3.13"), ("-tb", "flatbuffer_direct")),
     Way("onnx2tf 1 and TensorFlow", LOCKS / "onnx2tf-1.txt", ("3.11",)),
 )
-"""Ways from ONNX to TFLite, the faster one first. It writes the file itself; the other one builds it in TensorFlow."""
+"""Ways from ONNX to TFLite. The first one writes the file itself, in seconds. The other one needs TensorFlow."""
 
 
 def convert(way: Way, model: bytes, keep: Sequence[str], nodes: Mapping[str, str]) -> bytes:
@@ -87,7 +87,8 @@ def convert(way: Way, model: bytes, keep: Sequence[str], nodes: Mapping[str, str
         said = _run(command + (["-kat", *keep] if keep else []), work, way)
         made = sorted((work / "out").glob("*_float32.tflite"))
         if not made:
-            raise ConvertError(with_log(f"{way.name} {refusal(said, nodes)}", said), said)
+            advice = "Write the node with other ops, or convert the model from its framework"
+            raise ConvertError(with_log(f"{way.name} {refusal(said, nodes)}. {advice}", said), said)
         return read_file(made[0], _LARGEST)
 
 

@@ -1,7 +1,7 @@
 """An ONNX model made ready for conversion: fixed sizes, float32, fewer nodes, and names that all converters take.
 
-Converters stumble over what ONNX allows: a batch that is stored as -1 or by name, shapes that are computed in the
-graph, half precision, and names such as ``Softmax@0``.
+ONNX allows much that converters do not take. A batch is stored as -1 or by name, and shapes are computed in the
+graph. Constants are in half precision, and nodes have names such as ``Softmax@0``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_./-]|^[^A-Za-z0-9]")
 def prepare(model: Any, sizes: Mapping[str, Sequence[int]]) -> tuple[Any, dict[str, str]]:
     """Return an ``onnx.ModelProto`` that converts well, and what each of its nodes was: ``NAME (OP)``.
 
-    ``sizes``: of each input its shape with the batch. The names of nodes are new. So are those of tensors, except of
-    inputs and outputs, which keep theirs as far as TensorFlow takes them. ``ConvertError`` if it is quantized.
+    ``sizes``: of each input its shape with the batch. Nodes and tensors get new names. Inputs and outputs keep
+    theirs as far as TensorFlow takes them. ``ConvertError`` if it is quantized.
     """
     _refuse_quantized(model)
     _close(model, sizes)
@@ -97,7 +97,7 @@ def _constants(graph: Any) -> Iterable[Any]:
 
 
 def _simplified(model: Any) -> Any:
-    """Return the model with computed shapes and constants folded. A model that onnxslim cannot take stays itself."""
+    """Return the model with computed shapes and constants folded. If onnxslim fails, the model stays as it is."""
     onnx, onnxslim = need("onnx", "convert-onnx"), need("onnxslim", "convert-onnx")
     kept = model.SerializeToString()
     try:

@@ -53,16 +53,17 @@ class _Made:
     values: FloatArray
 
 
-def named(tflite: bytes, onnx_model: Any, *, channels_last: bool) -> bytes:
+def named(tflite: bytes, onnx_model: Any, names: Mapping[str, str], *, channels_last: bool) -> bytes:
     """Return the TFLite model with each op under its node's name. ``ConvertError`` where it answers otherwise.
 
-    A node that was fused into an op lends it its name if it has weights: a convolution, not its activation.
+    ``names``: what each node is called. A node that was fused into an op lends it its name if it has weights: a
+    convolution, not its activation.
     """
     graph, tracer = Graph(tflite), Tracer(tflite)
     session = _session(onnx_model)
     inputs = _inputs(tracer.inputs, session.get_inputs(), channels_last=channels_last)
     values = _run(session, {name: pair[1] for name, pair in inputs.items()})
-    made = _nodes(onnx_model, values)
+    made = _nodes(onnx_model, names, values)
     tracer.invoke([inputs[name][0] for name in inputs])
     outputs = [one.name for one in onnx_model.graph.output]
     plain = _run(_session(onnx_model, optimised=False), {name: pair[1] for name, pair in inputs.items()})
@@ -124,13 +125,13 @@ def _run(session: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
-def _nodes(onnx_model: Any, values: Mapping[str, Array]) -> dict[str, _Made]:
+def _nodes(onnx_model: Any, names: Mapping[str, str], values: Mapping[str, Array]) -> dict[str, _Made]:
     """Return which node made each tensor. A node that only moves values made none."""
     constants = {one.name for one in onnx_model.graph.initializer}
     made, first = dict[str, _Made](), dict[str, str]()
-    for node, out in ((node, out) for node in onnx_model.graph.node for out in node.output if out):
+    for node, out in ((one, out) for one in onnx_model.graph.node for out in one.output if out):
         source = next((i for i in node.input if i not in constants), "")
-        one = _Made(node.name or out, first.get(source, source), _sorted(values[out]))
+        one = _Made(names.get(node.name) or out, first.get(source, source), _sorted(values[out]))
         moved = one.source in made and _same(made[one.source].values, one.values)
         first[out] = one.source if moved else out
         made[out] = made[one.source] if moved else one

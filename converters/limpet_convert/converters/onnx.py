@@ -37,7 +37,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 def convert(path: Path, config: Config) -> bytes:
     """Return the model as float TFLite, made by the first way whose answers are onnxruntime's.
 
-    ``ConvertError`` says of each way which node it cannot convert, and why, or how far its answers are off.
+    ``ConvertError`` names for each way the node that it cannot convert and why, or how far its answers are off.
     """
     files = foreign.refuse(path)
     jail = Jail(files)
@@ -77,23 +77,23 @@ def prepared(path: Path, sizes: Mapping[str, list[int]]) -> tuple[bytes, dict[st
 
 
 def proven(model: bytes, nodes: Mapping[str, str], made: bytes, layout: str) -> bytes:
-    """Return what a way made of a model, with the names of its nodes. ``ConvertError`` where it answers otherwise."""
+    """Return what a way made of a model, with its nodes' names. ``ConvertError`` where it answers otherwise."""
     parsed = need("onnx", "convert-onnx").ModelProto.FromString(model)
-    _refuse_flex(made, parsed, nodes)
-    for node in parsed.graph.node:
-        node.name = nodes[node.name].rpartition(" (")[0]
-    return _onnx_names.named(made, parsed, channels_last=layout != "as_is")
+    _refuse_foreign_ops(made, parsed, nodes)
+    names = {name: title.rpartition(" (")[0] for name, title in nodes.items()}
+    return _onnx_names.named(made, parsed, names, channels_last=layout != "as_is")
 
 
-def _refuse_flex(made: bytes, model: Any, nodes: Mapping[str, str]) -> None:
-    """Raise ``ConvertError`` where an op is TensorFlow's own, which no TFLite runtime here has."""
-    flex = [op.kind.removeprefix("Flex") for op in Graph(made).ops if op.kind.startswith("Flex")]
+def _refuse_foreign_ops(made: bytes, model: Any, nodes: Mapping[str, str]) -> None:
+    """Raise ``ConvertError`` where an op is TensorFlow's or ONNX's own, which no TFLite runtime has."""
+    flex = [op.kind.removeprefix("Flex") for op in Graph(made).ops if op.kind.startswith(("Flex", "ONNX_"))]
     if flex:
         found = [nodes[node.name] for node in model.graph.node if _makes(node, flex)]
         where = f" in {', '.join(found)}" if found else ""
+        kinds = ", ".join(dict.fromkeys(flex))
         raise ConvertError(
-            f"TFLite has no op for {', '.join(flex)}{where}; write it with other ops, or compute it in the "
-            "pipeline's transforms or decoder"
+            f"TFLite has no op for {kinds}{where}; write it with other ops, or compute it in the pipeline's "
+            "transforms or decoder"
         )
 
 

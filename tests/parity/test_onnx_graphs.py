@@ -1,0 +1,126 @@
+"""ONNX graphs as people have them: open sizes, odd names, half precision, several outputs, whole numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from limpet_convert import graph, sources
+from limpet_convert.converters import _onnx_graph
+from limpet_convert.errors import ConvertError
+from limpet_convert.graph import Tracer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RANDOM = np.random.default_rng(0)
+
+
+def constant(name: str, values: Any, dtype: Any = np.float32) -> Any:
+    return numpy_helper.from_array(np.asarray(values, dtype), name)
+
+
+def made(nodes: list[Any], constants: list[Any], shape: list[Any], kind: int = TensorProto.FLOAT) -> Any:
+    of = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("in:0", kind, shape)],
+        [helper.make_tensor_value_info("out@1", TensorProto.FLOAT, ["a", "b"])],
+        constants,
+    )
+    return helper.make_model(of, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def convolution(shape: list[Any], dtype: Any = np.float32) -> Any:
+    kind = TensorProto.FLOAT16 if dtype is np.float16 else TensorProto.FLOAT
+    model = made(
+        [
+            helper.make_node("Conv", ["in:0", "w;1"], ["c"], "conv@0", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["c"], ["r"], "conv@0"),
+            helper.make_node("GlobalAveragePool", ["r"], ["p"], ""),
+            helper.make_node("Shape", ["p"], ["s"], "shape"),
+            helper.make_node("Gather", ["s", "zero"], ["batch"], "batch"),
+            helper.make_node("Concat", ["batch", "rest"], ["target"], "target", axis=0),
+            helper.make_node("Reshape", ["p", "target"], ["flat"], "flat"),
+            helper.make_node("Softmax", ["flat"], ["out@1"], "Softmax@0", axis=1),
+        ],
+        [
+            constant("w;1", RANDOM.standard_normal((4, 3, 3, 3)), dtype),
+            constant("zero", [0], np.int64),
+            constant("rest", [4], np.int64),
+        ],
+        shape,
+        kind,
+    )
+    model.graph.output[0].type.tensor_type.elem_type = kind
+    return model
+
+
+def converted(model: Any, folder: Path, **options: Any) -> bytes:
+    onnx.save(model, folder / "m.onnx")
+    return sources.convert(folder / "m.onnx", "", options, folder)
+
+
+@pytest.mark.parametrize("batch", [-1, "N", 1])
+def test_an_open_batch_and_names_that_tensorflow_refuses(tmp_path: Path, batch: Any) -> None:
+    plain = converted(convolution([batch, 3, "h", "w"]), tmp_path, shape=[3, 8, 8])
+    assert graph.way(plain).startswith("onnx2tf")
+    tracer = Tracer(plain)
+    assert tracer.inputs[0]["shape"].tolist() == [1, 8, 8, 3]
+    names = " ".join(graph.Graph(plain).names)
+    assert "conv@0" in names
+
+
+def test_half_precision_becomes_float32(tmp_path: Path) -> None:
+    tracer = Tracer(converted(convolution([1, 3, 8, 8], np.float16), tmp_path))
+    assert tracer.inputs[0]["dtype"] is np.float32
+
+
+def test_a_size_that_stays_open_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConvertError, match="sizes left open"):
+        converted(convolution(["N", 3, "h", "w"]), tmp_path)
+
+
+def test_whole_numbers_are_proven_too(tmp_path: Path) -> None:
+    model = made(
+        [
+            helper.make_node("Gather", ["table", "in:0"], ["rows"], "embedding"),
+            helper.make_node("ReduceMean", ["rows"], ["out@1"], "mean", axes=[1], keepdims=0),
+        ],
+        [constant("table", RANDOM.standard_normal((50, 8)))],
+        ["batch", 6],
+        TensorProto.INT64,
+    )
+    assert np.dtype(Tracer(converted(model, tmp_path)).inputs[0]["dtype"]).kind == "i"
+
+
+def test_a_quantized_model_is_refused_by_its_node(tmp_path: Path) -> None:
+    model = made(
+        [
+            helper.make_node("QuantizeLinear", ["in:0", "scale", "zero"], ["q"], "quant"),
+            helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["out@1"], "dequant"),
+        ],
+        [constant("scale", 0.1), constant("zero", 0, np.int8)],
+        [1, 4],
+    )
+    with pytest.raises(ConvertError, match=r"quantized already, from node quant \(QuantizeLinear\) on"):
+        converted(model, tmp_path)
+
+
+def test_an_op_that_no_way_has_is_refused_by_its_node(tmp_path: Path) -> None:
+    model = made([helper.make_node("Unique", ["in:0"], ["out@1"], "no repeats")], [], [1, 3])
+    with pytest.raises(ConvertError, match=r"no repeats \(Unique\)"):
+        converted(model, tmp_path, layout="as_is")
+
+
+def test_names_are_safe_and_unlike_each_other_and_titles_are_the_users() -> None:
+    model, titles = _onnx_graph.prepare(convolution([1, 3, 8, 8]), {})
+    names = [node.name for node in model.graph.node]
+    assert len(set(names)) == len(names)
+    assert all(name.replace("_", "").isalnum() for name in names)
+    assert titles[names[-1]] == "Softmax@0 (Softmax)"
+    assert [one.name for one in (*model.graph.input, *model.graph.output)] == ["in_0", "out_1"]
