@@ -61,6 +61,7 @@ def _others(rows: Mapping[str, dict[str, Any]]) -> str:
     for name, row in rows.items():
         if mixed := row.get("mixed"):
             made = mixed["int8_loss"] is not None
+            mixed["said"] = mixed["said"] or "no figures"
             what = (
                 f"loss {mixed['int8_loss']:.2g}, size {mixed['size_ratio']:.2f}" if made else _plain(mixed["said"])
             )

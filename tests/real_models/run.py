@@ -134,6 +134,7 @@ def _several(entry: Entry, folder: Path, plan: dict[str, Any]) -> dict[str, Any]
     row = judging.refusal(plan, done.status, done.said, done.seconds)
     tflite = folder / "build" / f"{Path(plan['model']).stem}.tflite"
     if tflite.exists():
+        row["way"] = judging.way(tflite)
         inputs = str(folder / "inputs.npz")
         pair = [str(folder / plan["model"]), str(tflite)]
         found = command("-m", "limpet_convert", "diff", *pair, "--inputs", inputs, "--json")
