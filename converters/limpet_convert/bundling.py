@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from limpet.contracts.fields import TensorInfo
 from limpet.models.manifest import Manifest, Tolerance, Variant
-from limpet_convert import bundle_signature, card, graph, package, runners, sign
+from limpet_convert import bundle_signature, card, graph, package, runners, sign, sources
 from limpet_convert.graph import Tracer
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def provenance(project: Project, model: bytes) -> dict[str, Any]:
-    """Return what went in, by its hash, the tools, and the way that ``model`` says it was converted by.
+    """Return what went in, by its hash, the tools, and the way that an ONNX model was converted to ``model`` by.
 
     No time, user or place: those are not inputs.
     """
@@ -215,7 +215,7 @@ def provenance(project: Project, model: bytes) -> dict[str, Any]:
         "inputs": {name: digest(path) for name, path in paths.items()},
         "tools": tools(),
         "quantize": {"observer": project.quantize.observer, "variant": project.bundle.variant},
-    } | ({"way": way} if (way := graph.way(model)) else {})
+    } | ({"way": graph.way(model)} if (project.model.kind or sources.named(project.model.path)) == "onnx" else {})
 
 
 def digest(path: Path) -> str:

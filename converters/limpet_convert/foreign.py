@@ -39,6 +39,8 @@ _OUTSIDE = re.compile(
     re.VERBOSE,
 )
 """TensorFlow's ops that run Python, or touch files, other processes or the network."""
+_SHOWN, _LONGEST_NAME = 10, 100
+"""Ops that a message names at most, and characters of each."""
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training", "com.microsoft"}
 
 
@@ -269,7 +271,7 @@ def external_data(path: Path) -> list[Path]:
     model = Onnx(path)
     custom = [node for node in model.nodes if node.text(7) not in _DOMAINS | _local_domains(model)]
     if custom:
-        names = sorted({f"{node.text(7)}.{node.text(4)}" for node in custom})
+        names = sorted({ascii(f"{node.text(7)}.{node.text(4)}")[1:-1][:_LONGEST_NAME] for node in custom})[:_SHOWN]
         raise ConvertError(
             f"{path}: ops that only their maker's library runs: {', '.join(names)}; export the model without them"
         )

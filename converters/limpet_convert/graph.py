@@ -11,7 +11,7 @@ import numpy as np
 
 from limpet_convert.converters import _torch_names
 from limpet_convert.errors import ConvertError
-from limpet_convert.libraries import called, need
+from limpet_convert.libraries import called, need, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,9 +50,9 @@ def with_way(model: bytes, way: str) -> bytes:
 
 
 def way(model: bytes) -> str:
-    """Return the way that a model was converted by, empty if it does not say so."""
+    """Return the way that a model was converted by, empty if it does not say so. Others may write it too."""
     description = (Graph(model).model.description or b"").decode(errors="replace")
-    return description.removeprefix(_BY) if description.startswith(_BY) else ""
+    return shown(description.removeprefix(_BY)) if description.startswith(_BY) else ""
 
 
 class Graph:
@@ -93,7 +93,9 @@ class Graph:
         code = self.model.operatorCodes[op.opcodeIndex]
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
         return (
-            code.customCode.decode(errors="replace") if code.customCode else str(self._codes.get(number, number))
+            shown(code.customCode.decode(errors="replace"))
+            if code.customCode
+            else str(self._codes.get(number, number))
         )
 
     @cached_property
@@ -127,7 +129,7 @@ class Graph:
         """Return the name of the layer that made an operation, as far as the converter kept it."""
         weights = sorted((i for i in op.inputs if self.constant(i) is not None), key=self._size, reverse=True)
         names = (layer_name(self.names[i]) for i in (*op.outputs[:1], *weights[:1]))
-        return next((name for name in names if name), f"{op.kind.lower()}_{op.index}")
+        return shown(next((name for name in names if name), f"{op.kind.lower()}_{op.index}"))
 
     def layer_in(self, text: str) -> str:
         """Return the layer, with its op, that a runtime's text is about. Empty if it names none."""

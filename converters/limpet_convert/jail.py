@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import weakref
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 LARGEST = (1 << 32) - 1
 """Bytes of an answer: a model of 2 GiB, or the outputs of one run."""
+LONGEST = 1800
+"""Seconds that a job may take: a model may hold a loop without an end."""
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHASHSEED", "OMP_NUM_THREADS")
 _PREFIXES = ("TF_", "KERAS_", "XLA_")
 _BORDERS = {"landlock": "it can read and write your files", "seccomp": "it can start programs and use the network"}
@@ -51,6 +54,10 @@ class CrashedError(ConvertError):
         self.how = how
 
 
+class LateError(ConvertError):
+    """The child did not end a job in time, and was killed."""
+
+
 class Jail:
     """A child that does jobs of ``limpet_convert.jobs``, one after the other. It ends with this object."""
 
@@ -71,8 +78,34 @@ class Jail:
         self._end = weakref.finalize(self, _end, self._child, self._scratch, self._said)
         self._warn(self._receive().result)
 
-    def call(self, job: str, *arguments: Any) -> Any:
-        """Have a job done. ``ConvertError`` or ``ConfigError`` if it cannot be, or the child does not survive."""
+    def call(self, job: str, *arguments: Any, within: float = LONGEST) -> Any:
+        """Have a job done. ``ConvertError`` or ``ConfigError`` if it cannot be, or the child does not survive.
+
+        ``within``: seconds after which the child is killed, ``LateError``. It can do no other job then.
+        """
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._child.kill()
+
+        timer = threading.Timer(within, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self._answer(job, *arguments)
+        except CrashedError as error:
+            if not late.is_set():
+                raise
+            raise LateError(
+                f"the model's process had no answer within {within:g} s. The model is too large, or it holds a "
+                "loop that does not end",
+                error.details,
+            ) from error
+        finally:
+            timer.cancel()
+
+    def _answer(self, job: str, *arguments: Any) -> Any:
         try:
             orders = self._pipe(self._child.stdin)
             stream.write(orders, [job, *arguments])

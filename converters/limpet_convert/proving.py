@@ -10,7 +10,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from limpet_convert.errors import ConvertError
-from limpet_convert.jail import CrashedError, Jail
+from limpet_convert.jail import CrashedError, Jail, LateError
 from limpet_convert.packed import pack
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array
 
 
+LONGEST = 300
+"""Seconds that loading a model and running it once, on two kinds of kernels, may take."""
 _proven = set[str]()
 """Digests of the models that have passed."""
 _children = list[Jail]()
@@ -39,7 +41,10 @@ def prove(model: bytes, name: str, inputs: Sequence[Array] = ()) -> None:
     if not _children:
         _children.append(Jail([]))
     try:
-        _children[0].call("prove", model, name, [pack(one) for one in inputs])
+        _children[0].call("prove", model, name, [pack(one) for one in inputs], within=LONGEST)
+    except LateError as error:
+        _children.clear()
+        raise ConvertError(f"{name}: {error}", error.details) from error
     except CrashedError as error:
         _children.clear()
         raise ConvertError(

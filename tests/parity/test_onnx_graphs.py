@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from limpet_convert import graph, sources
 from limpet_convert.converters import _onnx_graph
@@ -124,3 +125,70 @@ def test_names_are_safe_and_unlike_each_other_and_titles_are_the_users() -> None
     assert all(name.replace("_", "").isalnum() for name in names)
     assert titles[names[-1]] == "Softmax@0 (Softmax)"
     assert [one.name for one in (*model.graph.input, *model.graph.output)] == ["in_0", "out_1"]
+
+
+def test_the_user_s_names_and_ours_are_never_the_same() -> None:
+    """Here the user has the names that Limpet gives to tensors, for an input and an output."""
+    model = made(
+        [
+            helper.make_node("Mul", ["tensor_1", "a"], ["q"], "node_1_Add"),
+            helper.make_node("Add", ["q", "b"], ["tensor_0"], "\x1b[2J\n"),
+        ],
+        [constant("a", [2, 3]), constant("b", [1, 2])],
+        [1, 2],
+    )
+    model.graph.input[0].name, model.graph.output[0].name = "tensor_1", "tensor_0"
+    prepared, _ = _onnx_graph.prepare(model, {})
+    found = [*prepared.graph.input, *prepared.graph.initializer]
+    names = [one.name for one in found] + [name for node in prepared.graph.node for name in node.output]
+    assert len(set(names)) == len(names)
+    onnx.checker.check_model(prepared)
+
+
+def test_a_branch_reads_renamed_tensors_of_the_graph_around_it() -> None:
+    def branch(op: str, other: str) -> Any:
+        out = helper.make_tensor_value_info(op, TensorProto.FLOAT, [1, 2])
+        return helper.make_graph([helper.make_node(op, ["in:0", other], [op])], op, [], [out])
+
+    model = made(
+        [
+            helper.make_node("ReduceMax", ["in:0"], ["most"], "", keepdims=0),
+            helper.make_node("Greater", ["most", "zero"], ["more"]),
+            helper.make_node("Abs", ["in:0"], ["b@"]),
+            helper.make_node(
+                "If", ["more"], ["out@1"], then_branch=branch("Mul", "b@"), else_branch=branch("Add", "b@")
+            ),
+        ],
+        [constant("zero", 0)],
+        [1, 2],
+    )
+    prepared, _ = _onnx_graph.prepare(model, {})
+    run = ReferenceEvaluator(prepared).run
+    name = prepared.graph.input[0].name
+    assert run(None, {name: np.float32([[1, -2]])})[0].tolist() == [[1, -4]]
+    assert run(None, {name: np.float32([[-1, -2]])})[0].tolist() == [[0, 0]]
+
+
+def test_functions_of_the_file_are_written_out() -> None:
+    twice = helper.make_function(
+        "mine", "Tw ice", ["x"], ["y"], [helper.make_node("Add", ["x", "x"], ["y"])], [helper.make_opsetid("", 17)]
+    )
+    model = made([helper.make_node("Tw ice", ["in:0"], ["out@1"], "n", domain="mine")], [], [1, 2])
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    model.functions.append(twice)
+    prepared, _ = _onnx_graph.prepare(model, {})
+    assert [node.op_type for node in prepared.graph.node] == ["Add"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "why"),
+    [
+        (TensorProto.STRING, [1, 2], "takes STRING"),
+        (TensorProto.UINT32, [1, 2], "takes UINT32"),
+        (TensorProto.FLOAT, [1, 2**31 - 1, 64], "more than 268,435,456 values"),
+    ],
+)
+def test_an_input_that_no_device_gives_is_refused(kind: int, shape: list[int], why: str) -> None:
+    model = made([helper.make_node("Identity", ["in:0"], ["out@1"])], [], shape, kind)
+    with pytest.raises(ConvertError, match=why):
+        _onnx_graph.prepare(model, {"in:0": shape})

@@ -49,6 +49,8 @@ LONGEST = 900
 """Seconds that a conversion may take."""
 _CALIBRATION = "calibration_image_sample_data_20x128x128x3_float32.npy"
 _LARGEST = 1 << 31
+_KEPT = 1 << 20
+"""Bytes of what onnx2tf printed that are read, the last ones."""
 _NODE = re.compile(r"\bnode_\d+_\w+")
 _RAISED = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)): *(.+)")
 
@@ -96,18 +98,22 @@ def _run(command: Sequence[str], work: Path, way: Way) -> str:
     """Run onnx2tf and return what it printed."""
     quiet = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(work))
     quiet |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}
-    try:
-        done = subprocess.run(
-            command,
-            cwd=work,
-            env={"PATH": os.environ.get("PATH", "")} | quiet,
-            capture_output=True,
-            check=False,
-            timeout=LONGEST,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ConvertError(f"{way.name} did not end within {LONGEST} s") from error
-    return (done.stdout + done.stderr).decode(errors="replace")
+    with tempfile.TemporaryFile() as said:
+        try:
+            subprocess.run(
+                command,
+                cwd=work,
+                env={"PATH": os.environ.get("PATH", "")} | quiet,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                check=False,
+                timeout=LONGEST,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ConvertError(f"{way.name} did not end within {LONGEST} s") from error
+        said.seek(max(0, said.seek(0, os.SEEK_END) - _KEPT))
+        return said.read().decode(errors="replace")
 
 
 def refusal(said: str, nodes: Mapping[str, str]) -> str:
@@ -120,7 +126,7 @@ def refusal(said: str, nodes: Mapping[str, str]) -> str:
     raised = [match[1] for line in plain.splitlines() if (match := _RAISED.match(line.strip()))]
     reason = raised[-1] if raised else last_line(said) or "it said nothing"
     reason = _NODE.sub(lambda match: nodes.get(match[0], match[0]), reason)
-    where = f"node {nodes[found[-1]]}" if found else "the model"
+    where = f"node {shown(nodes[found[-1]])[:200]}" if found else "the model"
     return f"cannot convert {where}: {shown(reason.rstrip(' .'))[:400]}"
 
 

@@ -6,18 +6,27 @@ graph. Constants are in half precision, and nodes have names such as ``Softmax@0
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
+from collections import ChainMap
 from typing import TYPE_CHECKING, Any
 
 from limpet_convert.errors import ConvertError
 from limpet_convert.libraries import called, need
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 
 QUANTIZED = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"})
 """Ops of a model that has whole numbers already. Each ``QLinear...`` is one, too."""
+KINDS = frozenset({"FLOAT", "FLOAT16", "DOUBLE", "INT64", "INT32", "INT8", "UINT8", "BOOL"})
+"""What an input may take."""
+MOST_VALUES = 1 << 28
+"""Values of an input. In float32 these are 1 GiB."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_./-]|^[^A-Za-z0-9]")
+_LONGEST_NAME = 200
+"""Characters of a name that are kept: onnx2tf makes names of its own from it, some of them names of files."""
 
 
 def prepare(model: Any, sizes: Mapping[str, Sequence[int]]) -> tuple[Any, dict[str, str]]:
@@ -27,6 +36,8 @@ def prepare(model: Any, sizes: Mapping[str, Sequence[int]]) -> tuple[Any, dict[s
     theirs as far as TensorFlow takes them. ``ConvertError`` if it is quantized.
     """
     _refuse_quantized(model)
+    _refuse_inputs(model, sizes)
+    model = _inlined(model)
     _close(model, sizes)
     _widen(model)
     model = _simplified(model)
@@ -41,9 +52,34 @@ def _refuse_quantized(model: Any) -> None:
             )
 
 
+def _refuse_inputs(model: Any, sizes: Mapping[str, Sequence[int]]) -> None:
+    """Raise ``ConvertError`` where an input is of a kind that no window is, or too large for any device."""
+    kinds = need("onnx", "convert-onnx").TensorProto.DataType
+    for one in (one for one in model.graph.input if one.name in sizes):
+        kind = kinds.Name(one.type.tensor_type.elem_type)
+        if kind not in KINDS:
+            raise ConvertError(
+                f"the input {one.name[:_LONGEST_NAME]!r} takes {kind}; export it for float32 or int32"
+            )
+        if math.prod(sizes[one.name]) > MOST_VALUES:
+            raise ConvertError(
+                f"the input {one.name[:_LONGEST_NAME]!r} has shape {list(sizes[one.name])}, more than "
+                f"{MOST_VALUES:,} values; export it for smaller windows"
+            )
+
+
+def _inlined(model: Any) -> Any:
+    """Return the model with the functions that it defines itself written out, as converters do not read them."""
+    if not model.functions:
+        return model
+    inliner = need("onnx.inliner", "convert-onnx")
+    with called("onnx", "writing out the model's own functions"):
+        return inliner.inline_local_functions(model)
+
+
 def title(node: Any) -> str:
     """Return how a node is named in messages: ``NAME (OP)``. A node without a name has its first output's."""
-    return f"{node.name or next(iter(node.output), '')} ({node.op_type})"
+    return f"{(node.name or next(iter(node.output), ''))[:_LONGEST_NAME]} ({node.op_type[:_LONGEST_NAME]})"
 
 
 def _close(model: Any, sizes: Mapping[str, Sequence[int]]) -> None:
@@ -83,9 +119,14 @@ def graphs(graph: Any) -> Iterator[Any]:
     """Yield a graph and those nested in it, such as the branches of an If."""
     yield graph
     for node in graph.node:
-        for attribute in node.attribute:
-            for nested in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from graphs(nested)
+        for nested in _nested(node):
+            yield from graphs(nested)
+
+
+def _nested(node: Any) -> Iterator[Any]:
+    for attribute in node.attribute:
+        yield from ([attribute.g] if attribute.HasField("g") else [])
+        yield from attribute.graphs
 
 
 def _constants(graph: Any) -> Iterable[Any]:
@@ -110,29 +151,47 @@ def _simplified(model: Any) -> Any:
 
 
 def _rename(model: Any) -> dict[str, str]:
-    """Name nodes and tensors so that TensorFlow takes them. Return what each node was called."""
-    graph = model.graph
-    nested = {name for one in graphs(graph) if one is not graph for node in one.node for name in node.input}
+    """Name nodes and tensors so that TensorFlow takes them. Return what each node was called.
+
+    No two tensors have the same name afterwards, in nested graphs neither.
+    """
     used: set[str] = set()
-    names = {one.name: _safe(one.name, used) for one in (*graph.input, *graph.output)}
-    for name in (*(one.name for one in graph.initializer), *(made for node in graph.node for made in node.output)):
-        if name and name not in nested:
-            names.setdefault(name, f"tensor_{len(names)}")
-    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+    names = {one.name: "" for one in (*model.graph.input, *model.graph.output)}
+    names = {name: _safe(name, used) for name in names}
+    free = (name for name in map("tensor_{}".format, itertools.count()) if name not in used)
+    titles: dict[str, str] = {}
+    _rename_graph(model.graph, ChainMap(names), free, titles)
+    return titles
+
+
+def _rename_graph(
+    graph: Any, names: ChainMap[str, str], free: Iterator[str], titles: MutableMapping[str, str]
+) -> None:
+    """Rename what a graph holds. ``names``: the new ones that it sees, to which those of its tensors are added."""
+    constants = [*graph.initializer, *(one.values for one in graph.sparse_initializer)]
+    tensors = [one.name for one in (*graph.input, *constants)]
+    for name in (*tensors, *(made for node in graph.node for made in node.output)):
+        if name and name not in names.maps[0]:
+            names[name] = next(free)
+    described = [one for one in graph.value_info if one.name in names.maps[0]]
+    del graph.value_info[:], graph.quantization_annotation[:]
+    graph.value_info.extend(described)
+    for value in (*graph.input, *graph.output, *constants, *graph.value_info):
         value.name = names.get(value.name, value.name)
-    titles = {}
-    for number, node in enumerate(graph.node):
+    for node in graph.node:
         before = title(node)
-        node.name = f"node_{number}_{node.op_type}"
+        node.name = f"node_{len(titles)}_{re.sub(r'[^A-Za-z0-9]', '_', node.op_type)}"
         titles[node.name] = before
         for of in (node.input, node.output):
             of[:] = [names.get(name, name) for name in of]
-    return titles
+        for nested in _nested(node):
+            _rename_graph(nested, names.new_child(), free, titles)
 
 
 def _safe(name: str, used: set[str]) -> str:
     """Return a name without what TensorFlow refuses in one, unlike those that are used."""
-    plain = _UNSAFE.sub("_", name).lstrip("_") or "tensor"
-    found = next(one for one in (plain, *(f"{plain}_{n}" for n in range(1 << 16))) if one not in used)
+    plain = (_UNSAFE.sub("_", name).lstrip("_") or "tensor")[:_LONGEST_NAME]
+    others = (f"{plain}_{number}" for number in itertools.count(len(used)))
+    found = next(one for one in itertools.chain([plain], others) if one not in used)
     used.add(found)
     return found

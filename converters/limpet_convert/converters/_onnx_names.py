@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SEED = 1
 SAME = 1e-3
 """Of a tensor's spread: so near two tensors must be to be the same."""
+MOST_PAIRS = 1_000_000
+"""Pairs of tensors of one size that are compared. A model with more keeps the names that onnx2tf gave it."""
 WRONG = 1e-4
 """Of an output's spread: farther off, as the root of the mean square, the conversion is wrong."""
 MOST_ROUNDING = 0.02
@@ -68,12 +70,20 @@ def named(tflite: bytes, onnx_model: Any, names: Mapping[str, str], *, channels_
     outputs = [one.name for one in onnx_model.graph.output]
     plain = _run(_session(onnx_model, optimised=False), {name: pair[1] for name, pair in inputs.items()})
     _refuse_other_answers(tracer, {name: (values[name], plain[name]) for name in outputs})
-    found = {d["index"]: _match(np.sort(np.ravel(tracer.real(d))), made) for d in tracer.tensors}
+    by_size: dict[int, dict[str, _Made]] = {}
+    for name, one in made.items():
+        by_size.setdefault(one.values.size, {})[name] = one
+    pairs = sum(len(by_size.get(math.prod(d["shape"]), {})) for d in tracer.tensors)
+    matched = tracer.tensors if pairs <= MOST_PAIRS else []
+    found = {
+        d["index"]: _match(np.sort(np.ravel(tracer.real(d))), by_size.get(math.prod(d["shape"]), {}))
+        for d in matched
+    }
     taken = {name for name in found.values() if name}
     for op in graph.ops:
-        name = found.get(op.outputs[0]) if op.outputs else None
-        if name:
-            _rename(graph, op.outputs[0], op.inputs, f"{_maker(name, made, taken)};{op.index}")
+        maker = found.get(op.outputs[0]) if op.outputs else None
+        if maker:
+            _rename(graph, op.outputs[0], op.inputs, f"{_maker(maker, made, taken)};{op.index}")
     return graph.pack()
 
 
@@ -199,5 +209,16 @@ def _off(exact: Array, other: Array) -> float:
     ways = [other, np.moveaxis(other, -1, 1)] if other.ndim > 2 else [other]
     pairs = [(exact, one) for one in ways if one.shape == exact.shape]
     pairs = pairs or [(np.sort(np.ravel(exact)), np.sort(np.ravel(other)))]
-    scale = max(float(exact.std()), LEAST_SPREAD * float(np.abs(exact).max(initial=0.0)), 1e-9)
-    return min(float(np.sqrt(np.mean((a - b) ** 2))) / scale for a, b in pairs)
+    finite = exact[np.isfinite(exact)]
+    if not finite.size:
+        return math.inf
+    scale = max(float(finite.std()), LEAST_SPREAD * float(np.abs(finite).max()), 1e-9)
+    return min(_root(a, b) for a, b in pairs) / scale
+
+
+def _root(one: FloatArray, other: FloatArray) -> float:
+    """Return the root of the mean square. The two must be infinite, or no numbers, at the same places."""
+    finite = np.isfinite(one)
+    if not np.array_equal(one[~finite], other[~finite], equal_nan=True):
+        return math.inf
+    return float(np.sqrt(np.mean((one[finite] - other[finite]) ** 2)))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STEPS = 256
 """Steps of all loops together that are written out at most: each adds some 20 ops to the file."""
+OPS = 100_000
+"""Ops that are walked through at most. A function that calls others twice each has more than can be."""
 _LOOPS = {"While", "StatelessWhile"}
 _COUNTING = {"Add": np.add, "AddV2": np.add, "Less": np.less, "LogicalAnd": np.logical_and}
 """What each step of a loop does with its counters. TensorFlow takes 10 ms for one of these."""
@@ -57,7 +59,7 @@ class _Walk:
     """
 
     def __init__(self, tf: Any, library: Any, most: int) -> None:
-        self._tf, self._left = tf, most
+        self._tf, self._left, self._most, self._walked = tf, most, most, 0
         utility = need("tensorflow.python.framework.function_def_to_graph", "convert-tensorflow")
         self._graph_of = utility.function_def_to_graph_def
         self._functions = {one.signature.name: one for one in library.function}
@@ -71,6 +73,9 @@ class _Walk:
         for node in _in_order(graph.node):
             if f"{node.name}:0" in given or node.op == "NoOp":
                 continue
+            self._walked += 1
+            if self._walked > OPS:
+                raise UnknownStepsError(_layer(node.name), "it takes too many ops")
             inputs = [values[_output(name)] for name in node.input if not name.startswith("^")]
             for number, value in enumerate(self._node(node, inputs)):
                 values[f"{node.name}:{number}"] = value
@@ -184,7 +189,10 @@ class _Walk:
         """Do with a Python list what an op does with a list of tensors."""
         tf, kind = self._tf, node.op.removeprefix("TensorList")
         if kind == "Reserve":
-            return _Reserved([None] * int(self._count(inputs[1], node)), inputs[0])
+            size = int(self._count(inputs[1], node))
+            if size > self._most:
+                raise UnknownStepsError(_layer(node.name), "its list is too long")
+            return _Reserved([None] * size, inputs[0])
         if kind == "FromTensor":
             whole = self.tensor(inputs[0])
             if whole.shape[0] is None or whole.shape[0] > self._left:
@@ -236,16 +244,21 @@ def _called(node: Any) -> list[str]:
 
 
 def _in_order(nodes: Iterable[Any]) -> list[Any]:
-    """Return nodes so that each is behind those it takes from."""
+    """Return nodes so that each is behind those it takes from. ``UnknownStepsError`` where they go in a circle."""
     by_name = {node.name: node for node in nodes}
     ordered: dict[str, Any] = {}
     for first in by_name:
-        waiting = [first]
+        waiting, opened = [first], set[str]()
         while waiting:
             name = waiting[-1]
             taken = [one.lstrip("^").partition(":")[0] for one in by_name[name].input]
             missing = [one for one in taken if one not in ordered]
-            if not missing:
+            if not opened.isdisjoint(missing):
+                raise UnknownStepsError(_layer(name), "it is a loop of TensorFlow 1")
+            if missing:
+                opened.add(name)
+            else:
+                opened.discard(name)
                 ordered.setdefault(waiting.pop(), by_name[name])
             waiting += missing
     return list(ordered.values())

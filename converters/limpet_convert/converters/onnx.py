@@ -10,7 +10,7 @@ from limpet_convert import foreign
 from limpet_convert.converters import _onnx2tf, _onnx_graph, _onnx_names, _shapes
 from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Graph, with_way
-from limpet_convert.jail import Jail
+from limpet_convert.jail import Jail, LateError
 from limpet_convert.libraries import called, need
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ SUFFIXES = (".onnx",)
 IN_JAIL = False
 LIVE = False
 """Whether it is opened in a sandboxed child: here each of several steps is, see ``convert``."""
+
+
+LONGEST = 600
+"""Seconds that each step in the sandbox may take: a loop may have any number of steps."""
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -43,12 +47,16 @@ def convert(path: Path, config: Config) -> bytes:
     jail = Jail(files)
     try:
         ways = _onnx2tf.available()
-        model, nodes, inputs = jail.call("onnx_prepared", str(path.resolve()), _sizes(path, config))
+        model, nodes, inputs = jail.call(
+            "onnx_prepared", str(path.resolve()), _sizes(path, config), within=LONGEST
+        )
         reasons = []
         for way in ways:
             try:
                 made = _onnx2tf.convert(way, model, inputs if config.layout == "as_is" else [], nodes)
-                proven: bytes = jail.call("onnx_proven", model, nodes, made, config.layout)
+                proven: bytes = jail.call("onnx_proven", model, nodes, made, config.layout, within=LONGEST)
+            except LateError:
+                raise
             except ConvertError as error:
                 reasons.append(error)
             else:
