@@ -192,3 +192,27 @@ def test_an_input_that_no_device_gives_is_refused(kind: int, shape: list[int], w
     model = made([helper.make_node("Identity", ["in:0"], ["out@1"])], [], shape, kind)
     with pytest.raises(ConvertError, match=why):
         _onnx_graph.prepare(model, {"in:0": shape})
+
+
+@pytest.mark.parametrize("op", ["Log", "Sqrt"])
+def test_a_model_that_takes_no_negative_numbers_is_proven_with_positive_ones(tmp_path: Path, op: str) -> None:
+    weights = RANDOM.standard_normal((6, 3))
+    nodes = [
+        helper.make_node(op, ["in:0"], ["h"], "first"),
+        helper.make_node("MatMul", ["h", "w"], ["out@1"], "head"),
+    ]
+    tracer = Tracer(converted(made(nodes, [constant("w", weights)], [1, 6]), tmp_path))
+    inputs = np.abs(RANDOM.standard_normal((1, 6))).astype(np.float32) + 0.1
+    exact = (np.log if op == "Log" else np.sqrt)(inputs) @ weights
+    np.testing.assert_allclose(tracer(inputs)[0], exact, rtol=1e-4, atol=1e-5)
+
+
+def test_a_softmax_of_an_old_opset_works_on_all_axes_from_one_on(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Softmax", ["in:0"], ["h"], "soft", axis=1)]
+    nodes.append(helper.make_node("Flatten", ["h"], ["out@1"], "flat"))
+    model = made(nodes, [], [1, 3, 4, 5])
+    model.opset_import[0].version = 11
+    inputs = RANDOM.standard_normal((1, 4, 5, 3)).astype(np.float32)
+    shares = np.exp(inputs) / np.exp(inputs).sum()
+    tracer = Tracer(converted(model, tmp_path))
+    np.testing.assert_allclose(tracer(inputs)[0], np.moveaxis(shares, -1, 1).reshape(1, -1), rtol=1e-4, atol=1e-6)

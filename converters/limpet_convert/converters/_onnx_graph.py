@@ -18,6 +18,10 @@ from limpet_convert.libraries import called, need
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 
+FLATTENING = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
+"""Ops that work on all axes from one on in old opsets, and on one axis since."""
+ONE_AXIS = 13
+"""The first opset in which they work on one axis."""
 QUANTIZED = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"})
 """Ops of a model that has whole numbers already. Each ``QLinear...`` is one, too."""
 KINDS = frozenset({"FLOAT", "FLOAT16", "DOUBLE", "INT64", "INT32", "INT8", "UINT8", "BOOL"})
@@ -40,7 +44,7 @@ def prepare(model: Any, sizes: Mapping[str, Sequence[int]]) -> tuple[Any, dict[s
     model = _inlined(model)
     _close(model, sizes)
     _widen(model)
-    model = _simplified(model)
+    model = _simplified(_raised(model))
     return model, _rename(model)
 
 
@@ -113,6 +117,21 @@ def _widen(model: Any) -> None:
             for attribute in node.attribute:
                 if node.op_type == "Cast" and attribute.name == "to" and attribute.i == half:
                     attribute.i = full
+
+
+def _raised(model: Any) -> Any:
+    """Return the model in an opset whose softmax works on one axis: converters take an old one for that."""
+    onnx = need("onnx", "convert-onnx")
+    opset = next((one.version for one in model.opset_import if not one.domain), ONE_AXIS)
+    kinds = {node.op_type for one in graphs(model.graph) for node in one.node}
+    if opset >= ONE_AXIS or not FLATTENING & kinds:
+        return model
+    try:
+        with called("onnx", "raising the opset"):
+            shapes = onnx.shape_inference.infer_shapes(model)
+            return onnx.version_converter.convert_version(shapes, ONE_AXIS)
+    except ConvertError:
+        return model
 
 
 def graphs(graph: Any) -> Iterator[Any]:

@@ -63,11 +63,12 @@ def named(tflite: bytes, onnx_model: Any, names: Mapping[str, str], *, channels_
     """
     graph, tracer = Graph(tflite), Tracer(tflite)
     session = _session(onnx_model)
-    inputs = _inputs(tracer.inputs, session.get_inputs(), channels_last=channels_last)
-    values = _run(session, {name: pair[1] for name, pair in inputs.items()})
+    outputs = [one.name for one in onnx_model.graph.output]
+    inputs, values = _tried(
+        session, outputs, _inputs(tracer.inputs, session.get_inputs(), channels_last=channels_last)
+    )
     made = _nodes(onnx_model, names, values)
     tracer.invoke([inputs[name][0] for name in inputs])
-    outputs = [one.name for one in onnx_model.graph.output]
     plain = _run(_session(onnx_model, optimised=False), {name: pair[1] for name, pair in inputs.items()})
     _refuse_other_answers(tracer, {name: (values[name], plain[name]) for name in outputs})
     by_size: dict[int, dict[str, _Made]] = {}
@@ -85,6 +86,25 @@ def named(tflite: bytes, onnx_model: Any, names: Mapping[str, str], *, channels_
         if maker:
             _rename(graph, op.outputs[0], op.inputs, f"{_maker(maker, made, taken)};{op.index}")
     return graph.pack()
+
+
+def _tried(
+    session: Any, outputs: Sequence[str], inputs: dict[str, tuple[Array, Array]]
+) -> tuple[dict[str, tuple[Array, Array]], dict[str, Array]]:
+    """Return inputs for which the model's outputs are numbers, and what every node makes of them.
+
+    A model that begins with a logarithm or a root takes no negative ones: it gets their absolute values.
+    """
+    values = _run(session, {name: pair[1] for name, pair in inputs.items()})
+    if all(_finite(values[name]) for name in outputs):
+        return inputs, values
+    positive = {name: (np.abs(given), np.abs(taken)) for name, (given, taken) in inputs.items()}
+    others = _run(session, {name: pair[1] for name, pair in positive.items()})
+    return (positive, others) if all(_finite(others[name]) for name in outputs) else (inputs, values)
+
+
+def _finite(values: Array) -> bool:
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
 
 
 def _inputs(
