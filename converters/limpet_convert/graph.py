@@ -59,7 +59,7 @@ class Graph:
     """The first subgraph of a model. ``model`` is the flatbuffer's object tree, which may be changed."""
 
     def __init__(self, data: bytes) -> None:
-        from limpet_convert import flatpack
+        from limpet_convert import flatpack, tflite_indices
 
         if data[4:8] != flatpack.IDENTIFIER:
             raise ConvertError("not a .tflite model")
@@ -69,6 +69,8 @@ class Graph:
         with called("flatbuffers", "reading the .tflite model"):
             self.model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
             flatpack.gather(self.model, data)
+            types = {kind for name, kind in vars(schema.TensorType).items() if not name.startswith("_")}
+            tflite_indices.refuse(self.model, types)
         self._codes = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 
     @property
@@ -114,16 +116,25 @@ class Graph:
         return data is not None and len(data) > 0
 
     def constant(self, tensor: int) -> Array | None:
-        """Return a constant tensor's stored values, flat if it is sparse. ``None`` where it is computed."""
+        """Return a constant tensor's stored values. ``None`` where it is computed.
+
+        They are flat if the tensor is sparse, and bytes if NumPy has no such type, as of int4. ``ConvertError`` if
+        they are more or fewer than its shape says.
+        """
         if not self.is_constant(tensor):
             return None
         found = self.subgraph.tensors[tensor]
         data = self.model.buffers[found.buffer].data
         names = {v: k for k, v in vars(self.schema.TensorType).items() if not k.startswith("_")}
-        kind = np.dtype(names[found.type].lower()) if names[found.type] in _NUMPY else np.dtype(np.uint8)
-        values = np.frombuffer(bytes(data), kind)
+        if names[found.type] not in _NUMPY:
+            return np.frombuffer(bytes(data), np.uint8)
         shaped = found.shape is not None and len(found.shape) and found.sparsity is None
-        return values.reshape(found.shape) if shaped else values
+        try:
+            values = np.frombuffer(bytes(data), np.dtype(names[found.type].lower()))
+            return values.reshape(found.shape) if shaped else values
+        except ValueError as error:
+            name = shown(self.names[tensor])
+            raise ConvertError(f"the .tflite model is damaged: tensor {name!r}: {error}") from error
 
     def layer(self, op: Op) -> str:
         """Return the name of the layer that made an operation, as far as the converter kept it."""
