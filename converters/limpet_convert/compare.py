@@ -304,9 +304,16 @@ class _OfScores:
         return {}
 
     def notes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[str]:
-        """Say where both models give one answer to all windows: then they agree without any proof."""
-        said = {int(one) for outputs in (exact, other) for one in np.unique(self._said(outputs))}
-        if len(said) != 1 or len(np.unique(self._targets)) < 2:
+        """Say where the float model gives one answer to all windows: agreement proves nothing then."""
+        first = np.unique(self._said(exact))
+        if len(first) != 1 or len(np.unique(self._targets)) < 2:
+            return []
+        said = {int(one) for one in [*first, *np.unique(self._said(other))]}
+        if self._bundle.task == "classify" and len(said) > 1:
+            label = self._bundle.labels[int(first[0])]
+            what = f"the float model says {label!r} for every window"
+            return [f"{what}. Compare bundle.transforms with what the model was trained on"]
+        if len(said) > 1:
             return []
         if self._bundle.task == "classify":
             label = self._bundle.labels[said.pop()]

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 from limpet.errors import LimpetError
 from limpet.models import model_kind
 from limpet.recordings import folder as recordings_folder
-from limpet.sources._recordings import load
+from limpet.sources._recordings import is_picture, load
 from limpet.sources.tables.form import Form
 from limpet_convert import data, facts, sources
+from limpet_convert.converters import _shapes
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+COLOURS = 3
+"""Of a picture, as the agent reads it."""
 SMALL = 1_000_000
 """Bytes of a float model below which its graph, not its weights, decides how small int8 gets."""
 LARGEST_RATIO = 0.4
@@ -43,13 +46,14 @@ _ALWAYS = (("ai_edge_litert", "convert"), ("litert_quantizer", "convert"), ("mat
 class Recorded:
     """What recordings say: channels, samples a second if that is steady, and labels in alphabetical order.
 
-    ``width``: numbers in a sample, which may have no names.
+    ``width``: numbers in a sample, which may have no names. ``pictures``: whether samples are such.
     """
 
     channels: list[str]
     rate: float | None
     labels: list[str]
     width: int = 0
+    pictures: bool = False
 
 
 def recorded(path: Path) -> Recorded:
@@ -72,7 +76,8 @@ def recorded(path: Path) -> Recorded:
         {file.relative_to(path).parts[0] for file in files if file.parent != path} if path.is_dir() else set()
     )
     width = len(first.channels) or prod(first.values.shape[1:])
-    return Recorded(list(first.channels), _rounded(first.rate), sorted(folders), width)
+    pictures = is_picture(files[0].name)
+    return Recorded(list(first.channels), _rounded(first.rate), sorted(folders), width, pictures)
 
 
 def _rounded(rate: float | None) -> float | None:
@@ -111,6 +116,13 @@ def input_shape(model: Path, kind: str) -> list[int]:
     return shape_in(found[0]) if found and kind else []
 
 
+def set_shape(shape: Sequence[int], options: Mapping[str, Any]) -> list[int]:
+    """Return the shape of a model's input with the sizes of ``options.shape``, as converters read it."""
+    if "shape" not in options:
+        return list(shape)
+    return _shapes.closed(options["shape"], [None, *(None if n < 0 else n for n in shape)] if shape else None)
+
+
 def several_inputs(names: Sequence[str]) -> str:
     """Say why a model with these inputs goes into no bundle, and how it would."""
     return (
@@ -143,11 +155,13 @@ def shape_in(text: str) -> list[int]:
 def window_of(shape: Sequence[int], channels: int, kind: str) -> int:
     """Return how many samples of so many channels a model takes. ``ConvertError`` if it cannot be a window."""
     sizes = [size for size in shape if size != 1]
-    if not shape or -1 in sizes:
+    if not shape:
         raise ConvertError(
             "the model's file does not say how long a window is. Run again with --window SAMPLES, and set "
             "model.options.shape if the converter asks for it"
         )
+    if -1 in sizes:
+        raise ConvertError(_left_open(shape))
     if len(sizes) > 2:
         raise ConvertError(
             f"the model takes {list(shape)}: that is no window of channels. Write convert.toml by hand; see "
@@ -166,10 +180,37 @@ def window_of(shape: Sequence[int], channels: int, kind: str) -> int:
     )
 
 
+def _left_open(shape: Sequence[int]) -> str:
+    sizes = f"[{', '.join('?' if size < 0 else str(size) for size in shape)}]"
+    return (
+        f"the model takes {sizes}, with sizes left open. Run again with --options '{{ shape = {sizes} }}', and a "
+        "number for each ?"
+    )
+
+
 def options_for(shape: Sequence[int], window: int, channels: int, kind: str) -> dict[str, Any]:
     """Return the converter's options for an input of this shape: some models have the channels last already."""
     sizes = [size for size in shape if size != 1]
     return {"layout": "as_is"} if kind in CHANNELS_FIRST and sizes == [window, channels] != sizes[::-1] else {}
+
+
+def picture_options(shape: Sequence[int], kind: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the converter's options and the transforms that a model for pictures needs.
+
+    ``shape`` of the model's input, without the batch. ``ConvertError`` if the model takes no pictures in colour.
+    """
+    if -1 in shape:
+        raise ConvertError(_left_open(shape))
+    movable = kind in CHANNELS_FIRST
+    if len(shape) != 3 or COLOURS not in ((shape[0], shape[-1]) if movable else shape[-1:]):
+        raise ConvertError(
+            f"the model takes {list(shape)}, and pictures have [height, width, {COLOURS}]. Write convert.toml by "
+            "hand; see docs/reference/project-file.md"
+        )
+    first = movable and shape[0] == COLOURS
+    height, width = shape[1:] if first else shape[:2]
+    resize = {"kind": "resize", "height": height, "width": width}
+    return ({"layout": "as_is"} if movable and not first else {}), [resize]
 
 
 def other_window(shape: Sequence[int], window: int, channels: int) -> list[str]:
@@ -192,12 +233,14 @@ def tables(  # noqa: PLR0913 - what a project consists of
     options: dict[str, Any],
     size: int,
     coreml: bool,
+    transforms: Sequence[dict[str, Any]] = (),
 ) -> dict[str, dict[str, Any]]:
     """Return the tables of a project file."""
     bundle: dict[str, Any] = {"name": name, "version": 1, "task": task}
     bundle |= {"labels": said.labels} if task == "classify" else {}
     bundle |= {"channels": said.channels} if said.channels else {}
     bundle |= {"rate": said.rate} if said.rate else {}
+    bundle |= {"transforms": list(transforms)} if transforms else {}
     bundle |= {"window": {"size": window}, "decoder": _decoder(task), "variant": "int8"}
     verify: dict[str, Any] = {"max_metric_loss": 1.0, "min_agreement": 0.98}
     verify |= {"min_metric": BETTER_THAN_GUESSING[task]} if task in BETTER_THAN_GUESSING else {}

@@ -152,8 +152,10 @@ def drowned(comparable: Mapping[str, Mapping[str, float]], wanted: Sequence[Quan
     if comparable[least]["agreement"] == 1 or spreads[widest] < _DROWNED * spreads[least]:
         return []
     what = f"{least}: its spread is {spreads[least]:.4g}, and that of {widest} is {spreads[widest]:.4g}"
-    what += ". In int8 an output has one scale. Train on numbers of one spread and set decoder.scale, or give "
-    return [f"{what}each number a separate output"]
+    what += (
+        ". Quantized, an output has one scale. Train on numbers of one spread and set decoder.scale, give each "
+    )
+    return [f'{what}number a separate output, or set bundle.variant to "dynamic" or "float16"']
 
 
 def _note(name: str, exact: NDArray[np.float64], targets: Array) -> str:
@@ -170,8 +172,8 @@ def _note(name: str, exact: NDArray[np.float64], targets: Array) -> str:
     worse = f"{name}: the float model is worse than the mean of the targets (r2 {r2:.4g})"
     if _correlation(exact, targets) > _TOGETHER:
         return (
-            f"{worse}, but follows them. Write data.targets in the unit of the model's output: decoder.scale and "
-            "decoder.offset come after it"
+            f"{worse}, but follows them. Compare the unit of data.targets with that of the model's output: "
+            "decoder.scale and decoder.offset come after it"
         )
     return f"{worse}. Check the order of data.targets, and bundle.transforms"
 

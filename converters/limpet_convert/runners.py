@@ -257,13 +257,16 @@ def _exported(path: Path) -> Runner:
     program = load(path)
     module, examples = program.module(), program.example_inputs[0]
     inputs = [_spec(f"args_{i}", example.shape, str(example.dtype)) for i, example in enumerate(examples)]
+    made: dict[str, Any] = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    names = [name for name in program.graph_signature.user_outputs if hasattr(made.get(name), "shape")]
+    outputs = [_spec(name, made[name].shape, str(made[name].dtype)) for name in names]
 
     def run(arrays: list[Array]) -> list[Array]:
         with torch.no_grad():
             found = module(*(torch.from_numpy(np.ascontiguousarray(one)) for one in arrays))
         return [one.numpy() for one in (found if isinstance(found, (list, tuple)) else [found])]
 
-    return _Function("PyTorch", inputs, (), run)
+    return _Function("PyTorch", inputs, outputs, run)
 
 
 def _mlpackage(path: Path) -> Runner:

@@ -117,6 +117,53 @@ def test_channels_that_are_last_already_stay_there(
     assert new_project.options_for(shape, 50, 6, kind) == options
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind", "options"),
+    [([3, 48, 192], "onnx", {}), ([48, 192, 3], "onnx", {"layout": "as_is"}), ([48, 192, 3], "tflite", {})],
+)
+def test_pictures_are_brought_to_the_size_that_the_model_takes(
+    shape: Sequence[int], kind: str, options: dict[str, str]
+) -> None:
+    resize = {"kind": "resize", "height": 48, "width": 192}
+    assert new_project.picture_options(shape, kind) == (options, [resize])
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "said"),
+    [
+        ([3, -1, -1], "onnx", "Run again with --options '{ shape = [3, ?, ?] }', and a number for each ?"),
+        ([3, 48, 192], "tflite", "the model takes [3, 48, 192], and pictures have [height, width, 3]"),
+        ([48, 192, 1], "onnx", "the model takes [48, 192, 1], and pictures"),
+    ],
+)
+def test_a_model_that_takes_no_such_pictures_says_what_to_do(shape: Sequence[int], kind: str, said: str) -> None:
+    with pytest.raises(ConvertError) as refused:
+        new_project.picture_options(shape, kind)
+    assert said in str(refused.value)
+
+
+def test_pictures_make_a_project(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = pytest.importorskip("PIL.Image")
+    models.same(folder / "sign.tflite", (1, 4, 6, 3), "float32")
+    for part, label in [(part, label) for part in ("train", "test") for label in ("no", "yes")]:
+        (folder / "pictures" / part / label).mkdir(parents=True)
+        image.new("RGB", (12, 9), "green").save(folder / "pictures" / part / label / "a.png")
+    assert main(["init", "sign.tflite", "--data", "pictures"]) == 0
+    said = capsys.readouterr().out
+    assert "convert.toml: tflite model, 2 pictures to verify with" in said
+    assert "check: the model gets pixels from 0 to 255 in the order RGB" in said
+    tables = tomllib.loads((folder / "convert.toml").read_text())
+    assert tables["bundle"]["transforms"] == [{"kind": "resize", "height": 4, "width": 6}]
+    assert tables["bundle"]["labels"] == ["no", "yes"]
+
+
+def test_an_open_size_is_set_by_an_option(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ARG001
+    assert new_project.set_shape([3, -1], {"shape": [1, 3, 50]}) == [3, 50]
+    assert new_project.set_shape([3, -1], {}) == [3, -1]
+    assert main(["init", "Motion.tflite", "--data", "recordings", "--options", "{ shape = [3] }"]) == 1
+    assert "options.shape is [3], and the model's input has shape [?, 2]" in capsys.readouterr().err
+
+
 def test_the_same_sizes_mean_channels_first() -> None:
     assert new_project.options_for([6, 6], 6, 6, "torch") == {}
 

@@ -98,7 +98,7 @@ def test_few_of_many_notes_are_shown() -> None:
 
 def test_targets_in_another_unit_are_recognised() -> None:
     note = compared(HEAT[:, None], HEAT[:, None], HEAT * 9 / 5 + 32).notes[0]
-    assert "but follows them. Write data.targets in the unit of the model's output" in note
+    assert "but follows them. Compare the unit of data.targets with that of the model's output" in note
 
 
 def test_a_constant_answer_agrees_within_a_hundredth_of_its_value() -> None:
@@ -182,6 +182,11 @@ def test_models_that_say_one_thing_only_agree_without_proof() -> None:
     low = compare.Outputs([np.array([[0.1], [0.2], [0.3], [0.4]], np.float32)], 100)
     notes = compare.compare("int8", same, same, windows, classify).notes
     assert notes[0].startswith("both models say 'a' for every window, so agreement says nothing")
+    turned = compare.Outputs([same.values[0][:, ::-1]], 100)
+    notes = compare.compare("int8", same, turned, windows, classify).notes
+    assert notes[0].startswith("the float model says 'a' for every window. Compare bundle.transforms with")
+    right = compare.Outputs([np.array([[0.9, 0.1], [0.1, 0.9]] * 2, np.float32)], 100)
+    assert compare.compare("int8", right, same, windows, classify).notes == []
     notes = compare.compare("int8", low, low, windows, anomaly).notes
     assert notes[0].startswith("every score is below decoder.threshold = 1, so agreement says nothing. ")
     assert notes[0].endswith("The float model's scores are 0.1 to 0.4")

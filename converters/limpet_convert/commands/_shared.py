@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -13,6 +14,11 @@ from limpet_convert import devices, regression, report
 from limpet_convert.conversion import Conversion
 from limpet_convert.devices import Login
 from limpet_convert.progress import Progress
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 if TYPE_CHECKING:
     import argparse
@@ -48,6 +54,27 @@ def add_key(parser: argparse.ArgumentParser, whose: str = "Private key", *, requ
         required=required,
         help=f"{whose} of `limpet-convert keygen`, or agent:COMMENT for your ssh-agent's. Can be repeated.",
     )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--options``, which ``options`` reads."""
+    parser.add_argument(
+        "--options",
+        default="{}",
+        metavar="TOML",
+        help="Options of the model's converter, such as '{ shape = [100, 6] }'.",
+    )
+
+
+def options(text: str) -> dict[str, Any]:
+    """Return the table that ``--options`` has. ``ConfigError`` if it has none."""
+    try:
+        found = tomllib.loads(f"options = {text}")["options"]
+    except (ValueError, RecursionError) as error:
+        raise ConfigError([f"--options: not a table of TOML, as '{{ shape = [100, 6] }}': {error}"]) from error
+    if not isinstance(found, dict):
+        raise ConfigError(["--options: must be a table, as '{ shape = [100, 6] }'"])
+    return found
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from limpet.errors import ConfigError
 from limpet_convert import project, proving, sources
 from limpet_convert.commands import _shared
 from limpet_convert.conversion import FLOAT
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     import argparse
@@ -34,12 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "Project file, or a model. A model's result is written to this folder. Default: convert.toml.",
     )
-    parser.add_argument(
-        "--options",
-        default="{}",
-        metavar="TOML",
-        help="Options of the model's converter, such as '{ shape = [100, 6] }'.",
-    )
+    _shared.add_options(parser)
     _shared.add_json(parser)
 
 
@@ -50,7 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
         conversion = _shared.conversion(project.read(path), arguments.output)
         made, target = conversion.model, conversion.folder / FLOAT
     else:
-        made = sources.convert(path, "", _options(arguments.options), Path.cwd())
+        made = sources.convert(path, "", _shared.options(arguments.options), Path.cwd())
         target = (arguments.output or Path()) / f"{path.stem}.tflite"
         proving.prove(made, target.name)
         if target.exists() and target.samefile(path):
@@ -59,13 +48,3 @@ def main(arguments: argparse.Namespace) -> int:
         target.write_bytes(made)
     _shared.emit(arguments, {"model": target, "bytes": len(made)}, [f"{target}: {len(made):,} B"])
     return 0
-
-
-def _options(text: str) -> dict[str, Any]:
-    try:
-        found = tomllib.loads(f"options = {text}")["options"]
-    except (ValueError, RecursionError) as error:
-        raise ConfigError([f"--options: not a table of TOML, as '{{ shape = [100, 6] }}': {error}"]) from error
-    if not isinstance(found, dict):
-        raise ConfigError(["--options: must be a table, as '{ shape = [100, 6] }'"])
-    return found

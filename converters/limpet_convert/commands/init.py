@@ -32,6 +32,10 @@ EXAMPLES = (
     ),
 )
 
+PIXELS = (
+    "check: the model gets pixels from 0 to 255 in the order RGB; add the [[bundle.transforms]] normalise or "
+    "colour if it was trained on others"
+)
 _HEAD = """# Made by `limpet-convert init`. Run: limpet-convert run
 # docs/reference/project-file.md explains every key.
 
@@ -59,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--labels", metavar="A,B", help="Classes in the order of the model's outputs. Default: alphabetical.")
     add("--channels", metavar="A,B", help="Channels that the model takes, in its order. Default: all.")
     add("--window", type=int, metavar="SAMPLES", help="Samples of a window. Default: from the model's file.")
+    _shared.add_options(parser)
     add("--coreml", action="store_true", help="Make a Core ML variant too.")
     add("--output", type=Path, default=Path("convert.toml"), metavar="FILE", help="Default: convert.toml.")
     add("--force", action="store_true", help="Overwrite an existing file.")
@@ -73,8 +78,15 @@ def main(arguments: argparse.Namespace) -> int:
     kind = new_project.kind_of(arguments.model)
     calibration, test = _recordings(arguments)
     said = _said(arguments, test)
-    shape, channels = new_project.input_shape(arguments.model, kind), said.width
-    window = arguments.window or new_project.window_of(shape, channels, kind)
+    given = _shared.options(arguments.options)
+    shape, channels = new_project.set_shape(new_project.input_shape(arguments.model, kind), given), said.width
+    transforms: list[dict[str, Any]] = []
+    if said.pictures:
+        window = 1
+        options, transforms = new_project.picture_options(shape, kind)
+    else:
+        window = arguments.window or new_project.window_of(shape, channels, kind)
+        options = new_project.options_for(shape, window, channels, kind)
     task = arguments.task or ("classify" if said.labels else "regress")
     made = new_project.tables(
         model=_from(output, arguments.model),
@@ -84,17 +96,19 @@ def main(arguments: argparse.Namespace) -> int:
         task=task,
         said=said,
         window=window,
-        options=new_project.options_for(shape, window, channels, kind),
+        options=options | given,
         size=facts.size(arguments.model),
         coreml=arguments.coreml,
+        transforms=transforms,
     )
     wanted = project.build(made, output.absolute())
     count = _try_windows(wanted)
     output.parent.mkdir(parents=True, exist_ok=True)
     state_files.replace(output, (_HEAD + tomli_w.dumps(made)).encode())
-    other = new_project.other_window(shape, window, channels)
+    other = [] if said.pictures else new_project.other_window(shape, window, channels)
+    what = "pictures" if said.pictures else f"windows of {window} samples"
     notes = [*other, *_few(count), *_notes(arguments, task, said, count), *new_project.missing_packages(kind)]
-    lines = [f"{output}: {kind} model, {count} windows of {window} samples to verify with", *notes]
+    lines = [f"{output}: {kind} model, {count} {what} to verify with", *notes]
     lines.append(f"next: limpet-convert run {output}")
     _shared.emit(arguments, {"project": output, "kind": kind, "windows": count, "notes": notes}, lines)
     return 0
@@ -158,7 +172,11 @@ def _notes(arguments: argparse.Namespace, task: str, said: Recorded, count: int)
         notes.append(_no_targets(new_project.numbers(arguments.model), count))
     if arguments.coreml and sys.platform != "darwin":
         notes.append("Core ML: the package is made here; only a Mac runs it")
-    notes.append("check: add [[bundle.transforms]] if the model was trained on normalised values")
+    notes.append(
+        PIXELS
+        if said.pictures
+        else "check: add [[bundle.transforms]] if the model was trained on normalised values"
+    )
     return notes
 
 
