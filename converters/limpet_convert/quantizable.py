@@ -10,6 +10,7 @@ from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Graph
 
 if TYPE_CHECKING:
+    from limpet.contracts.data import Array
     from limpet_convert.graph import Op
 
 _LOOPS = {"WHILE", "IF", "CALL_ONCE"}
@@ -32,7 +33,10 @@ def prepared(model: bytes, variant: str) -> bytes:
     reversals = [op for op in graph.ops if op.kind == "REVERSE_V2" and _axis(graph, op) is not None]
     for op in reversals:
         _gather(graph, op)
-    return graph.pack() if reversals else model
+    products = [op for op in graph.ops if op.kind == "BATCH_MATMUL" and _weights(graph, op) is not None]
+    for op in products:
+        _connect(graph, op)
+    return graph.pack() if reversals or products else model
 
 
 def completed(quantized: bytes) -> bytes:
@@ -63,22 +67,64 @@ def _axis(graph: Graph, op: Op) -> int | None:
 
 def _gather(graph: Graph, op: Op) -> None:
     """Take the places of an axis from last to first, which has an int8 form, instead of reversing it."""
-    schema, model, part = graph.schema, graph.model, graph.subgraph
     axis = _axis(graph, op)
-    size = int(part.tensors[op.inputs[0]].shape[axis])
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(np.arange(size, dtype=np.int32)[::-1].tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    places = schema.TensorT()
-    places.name, places.shape = f"reversed_{op.index}".encode(), np.array([size], np.int32)
-    places.type, places.buffer = schema.TensorType.INT32, len(model.buffers) - 1
-    part.tensors.append(places)
-    options = schema.GatherOptionsT()
+    size = int(graph.subgraph.tensors[op.inputs[0]].shape[axis])
+    options = graph.schema.GatherOptionsT()
     options.axis, options.batchDims = axis, 0
-    made: Any = part.operators[op.index]
-    made.opcodeIndex = _code(graph, "GATHER")
-    made.inputs = np.array([op.inputs[0], len(part.tensors) - 1], np.int32)
-    made.builtinOptionsType, made.builtinOptions = schema.BuiltinOptions.GatherOptions, options
+    _replace(graph, op, "GATHER", _constant(graph, f"reversed_{op.index}", np.arange(size, dtype=np.int32)[::-1]))
+    _set_options(graph, op, "GatherOptions", options)
+
+
+def _weights(graph: Graph, op: Op) -> Array | None:
+    """Return the constant matrix ``(outputs, inputs)`` that a product is with, ``None`` if there is none."""
+    options: Any = graph.subgraph.operators[op.index].builtinOptions
+    second = graph.constant(op.inputs[1])
+    if second is None or second.dtype != np.float32 or second.ndim < 2 or (options and options.adjX):
+        return None
+    if second.size != second.shape[-1] * second.shape[-2]:
+        return None  # Each part of the batch has a separate matrix.
+    matrix = second.reshape(second.shape[-2:])
+    return matrix if options and options.adjY else matrix.T
+
+
+def _connect(graph: Graph, op: Op) -> None:
+    """Make a product with constants a fully connected layer.
+
+    The quantizer gives constants a scale for each channel. The int8 kernel of BATCH_MATMUL has one scale, and
+    answers with zeros.
+    """
+    weights = _weights(graph, op)
+    assert weights is not None
+    options = graph.schema.FullyConnectedOptionsT()
+    options.keepNumDims = True
+    _replace(graph, op, "FULLY_CONNECTED", _constant(graph, f"{graph.names[op.inputs[1]]}_{op.index}", weights))
+    _set_options(graph, op, "FullyConnectedOptions", options)
+
+
+def _constant(graph: Graph, name: str, values: Array) -> int:
+    """Add a constant, float32 or int32, and return its index."""
+    schema, part = graph.schema, graph.subgraph
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+    graph.model.buffers.append(buffer)
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape = name.encode(), np.array(values.shape, np.int32)
+    tensor.type = getattr(schema.TensorType, values.dtype.name.upper())
+    tensor.buffer = len(graph.model.buffers) - 1
+    part.tensors.append(tensor)
+    return len(part.tensors) - 1
+
+
+def _replace(graph: Graph, op: Op, kind: str, second: int) -> None:
+    """Make an op another one, of its first input and a constant."""
+    made: Any = graph.subgraph.operators[op.index]
+    made.opcodeIndex = _code(graph, kind)
+    made.inputs = np.array([op.inputs[0], second], np.int32)
+
+
+def _set_options(graph: Graph, op: Op, kind: str, options: Any) -> None:
+    made: Any = graph.subgraph.operators[op.index]
+    made.builtinOptionsType, made.builtinOptions = getattr(graph.schema.BuiltinOptions, kind), options
 
 
 def _code(graph: Graph, kind: str) -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("litert_quantizer", reason="there is no litert-quantizer for this machine")
 
-TANH, SPLIT, REVERSE = 28, (49, 35), (105, 81)
+TANH, SPLIT, REVERSE, PRODUCT = 28, (49, 35), (105, 81), (126, 101)
 INPUTS = np.random.default_rng(0).normal(size=(40, 1, 5, 4)).astype(np.float32)
 
 
@@ -50,6 +50,21 @@ def halves() -> bytes:
     return flatfile.write([flatfile.Graph(tensors, ops, [1], [4])])
 
 
+WEIGHTS = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)
+
+
+def product(adj_y: int, batch: tuple[int, ...]) -> bytes:
+    """Each of five steps times a constant matrix, which is turned if ``adj_y`` is 1."""
+    values = WEIGHTS.T if adj_y else WEIGHTS
+    tensors = [
+        Tensor("input", (1, 5, 4)),
+        Tensor("weights", (*batch, *values.shape), values=np.ascontiguousarray(values).ravel()),
+        Tensor("output", (1, 5, 3)),
+    ]
+    ops = [Op(PRODUCT[0], [0, 1], [2], (PRODUCT[1], {"bool_1": bool(adj_y)}))]
+    return flatfile.write([flatfile.Graph(tensors, ops, [0], [2])])
+
+
 def kinds(model: bytes) -> list[str]:
     return [op.kind for op in Graph(model).ops]
 
@@ -72,6 +87,20 @@ def test_no_layer_stays_in_float(make: Any, variant: Variant) -> None:
     exact, other = Tracer(model), Tracer(made)
     for one in INPUTS:
         assert other(one)[0] == pytest.approx(exact(one)[0], abs=0.03)
+
+
+@pytest.mark.parametrize("adj_y", [0, 1])
+@pytest.mark.parametrize("batch", [(), (1,)])
+def test_a_product_with_constants_is_a_layer_whose_int8_form_is_right(adj_y: int, batch: tuple[int, ...]) -> None:
+    model = product(adj_y, batch)
+    made = quantizable.prepared(model, "int8")
+    assert kinds(made) == ["FULLY_CONNECTED"]
+    assert Tracer(made)(INPUTS[0])[0] == pytest.approx(INPUTS[0] @ WEIGHTS, abs=1e-5)
+    quantized = quantize(model, "int8", observers.ranges(model, INPUTS))
+    assert left_in_float(quantized) == []
+    int8 = Tracer(quantized)
+    for one in INPUTS:
+        assert int8(one)[0] == pytest.approx(one @ WEIGHTS, abs=0.15)
 
 
 def test_a_model_without_a_reversal_stays_as_it_is() -> None:

@@ -118,6 +118,14 @@ def test_an_op_that_no_way_has_is_refused_by_its_node(tmp_path: Path) -> None:
         converted(model, tmp_path, layout="as_is")
 
 
+def test_a_hard_sigmoid_has_an_int8_form(tmp_path: Path) -> None:
+    node = helper.make_node("HardSigmoid", ["in:0"], ["out@1"], "gate", alpha=0.3, beta=0.4)
+    model = converted(made([node], [], [1, 6]), tmp_path)
+    assert "RELU_0_TO_1" not in [op.kind for op in graph.Graph(model).ops]
+    values = np.linspace(-4, 4, 6, dtype=np.float32)[None]
+    assert Tracer(model)(values)[0] == pytest.approx(np.clip(0.3 * values + 0.4, 0, 1), abs=1e-6)
+
+
 def test_names_are_safe_and_unlike_each_other_and_titles_are_the_users() -> None:
     model, titles = _onnx_graph.prepare(convolution([1, 3, 8, 8]), {})
     names = [node.name for node in model.graph.node]

@@ -44,6 +44,7 @@ def prepare(model: Any, sizes: Mapping[str, Sequence[int]]) -> tuple[Any, dict[s
     model = _inlined(model)
     _close(model, sizes)
     _widen(model)
+    _write_out_hard_sigmoids(model)
     model = _simplified(_raised(model))
     return model, _rename(model)
 
@@ -132,6 +133,51 @@ def _raised(model: Any) -> Any:
             return onnx.version_converter.convert_version(shapes, ONE_AXIS)
     except ConvertError:
         return model
+
+
+def _write_out_hard_sigmoids(model: Any) -> None:
+    """Write HardSigmoid as a sixth of a Clip to 6, which has an int8 form in TFLite. A Clip to 1 has none."""
+    onnx = need("onnx", "convert-onnx")
+    version = next((one.version for one in model.opset_import if one.domain in {"", "ai.onnx"}), 1)
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type == "HardSigmoid":
+            nodes += _hard_sigmoid(onnx, model.graph, node, attributes_only=version < 11)
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _hard_sigmoid(onnx: Any, graph: Any, node: Any, *, attributes_only: bool) -> list[Any]:
+    """Return ``clip(6 * (alpha * x + beta), 0, 6) / 6`` in the place of ``clip(alpha * x + beta, 0, 1)``."""
+    options = {"alpha": 0.2, "beta": 0.5} | {one.name: one.f for one in node.attribute}
+    made, source = node.output[0], node.input[0]
+    numbers = {
+        "slope": 6 * options["alpha"],
+        "offset": 6 * options["beta"],
+        "low": 0.0,
+        "high": 6.0,
+        "sixth": 1 / 6,
+    }
+    for name, value in numbers.items():
+        graph.initializer.append(
+            onnx.helper.make_tensor(f"{made}/hard_sigmoid/{name}", onnx.TensorProto.FLOAT, [], [value])
+        )
+    limits = {"min": 0.0, "max": 6.0} if attributes_only else {}
+    bounds = [] if attributes_only else [f"{made}/hard_sigmoid/low", f"{made}/hard_sigmoid/high"]
+    make, name = onnx.helper.make_node, node.name or made
+    return [
+        make("Mul", [source, f"{made}/hard_sigmoid/slope"], [f"{made}/hard_sigmoid/sloped"], name),
+        make(
+            "Add",
+            [f"{made}/hard_sigmoid/sloped", f"{made}/hard_sigmoid/offset"],
+            [f"{made}/hard_sigmoid/moved"],
+            name,
+        ),
+        make("Clip", [f"{made}/hard_sigmoid/moved", *bounds], [f"{made}/hard_sigmoid/clipped"], name, **limits),
+        make("Mul", [f"{made}/hard_sigmoid/clipped", f"{made}/hard_sigmoid/sixth"], [made], name),
+    ]
 
 
 def graphs(graph: Any) -> Iterator[Any]:
