@@ -115,3 +115,26 @@ def test_a_loop_stays_one_if_wanted_or_too_long_and_int8_says_so(tmp_path: Path)
         small = quantize(model, "dynamic")
         window = np.zeros((1, 300 if name == "long" else STEPS, CHANNELS), np.float32)
         assert Tracer(small)(window)[0] == pytest.approx(Tracer(model)(window)[0], abs=0.02)
+
+
+class Nested(tensorflow.Module):  # type: ignore[misc]
+    """A loop in a loop, with a branch in it that has a loop of its own."""
+
+    @tensorflow.function(input_signature=[tensorflow.TensorSpec((1, 4))], autograph=False)  # type: ignore[untyped-decorator]
+    def __call__(self, x: Any) -> Any:
+        def loop(steps: int, step: Any, start: Any) -> Any:
+            return tensorflow.while_loop(lambda i, _: i < steps, lambda i, y: (i + 1, step(y)), [0, start])[1]
+
+        def branch(y: Any) -> Any:
+            return tensorflow.cond(y[0, 0] > 0.5, lambda: loop(2, tensorflow.cos, y), lambda: y * 0.5)
+
+        return loop(3, lambda y: branch(loop(2, tensorflow.sin, y)), x)
+
+
+def test_loops_in_loops_and_branches_compute_the_same(tmp_path: Path) -> None:
+    made = Nested()
+    tensorflow.saved_model.save(made, str(tmp_path / "saved"), signatures=made.__call__)
+    tracer = Tracer(sources.convert(tmp_path / "saved", "", {}, tmp_path))
+    for values in ([1.0, 2, 3, 4], [-1.0, 2, 3, 4]):
+        window = np.array([values], np.float32)
+        assert tracer(window)[0] == pytest.approx(made(window).numpy(), abs=1e-5)

@@ -62,6 +62,9 @@ class _Walk:
         self._tf, self._left, self._most, self._walked = tf, most, most, 0
         utility = need("tensorflow.python.framework.function_def_to_graph", "convert-tensorflow")
         self._graph_of = utility.function_def_to_graph_def
+        self._library = tf.Graph()  # It has the functions that a function calls.
+        with self._library.as_default():
+            tf.graph_util.import_graph_def(tf.compat.v1.GraphDef(library=library))
         self._functions = {one.signature.name: one for one in library.function}
         self._bodies: dict[str, tuple[Any, list[str], list[str]]] = {}
         self._constants: dict[bytes, Any] = {}
@@ -147,7 +150,7 @@ class _Walk:
             copied.input.append(taken.name)
         for key in [key for key in copied.attr if key in {"_class", "_output_shapes"}]:
             del copied.attr[key]
-        for name in _called(copied):
+        for name in self._reached(copied):
             single.library.function.add().CopyFrom(self._functions[name])
         mapped = {f"input_{number}:0": one for number, one in enumerate(tensors)}
         (made,) = tf.graph_util.import_graph_def(
@@ -155,11 +158,23 @@ class _Walk:
         )
         return list(made.outputs)
 
+    def _reached(self, node: Any) -> list[str]:
+        """Return the functions that a node calls, and those that these call."""
+        found: dict[str, None] = {}
+        waiting = [node]
+        while waiting:
+            for name in _called(waiting.pop()):
+                if name not in found:
+                    found[name] = None
+                    waiting += self._functions[name].node_def
+        return list(found)
+
     def _call(self, name: str, inputs: Sequence[Any]) -> list[Any]:
         """Walk through a function with values for its arguments, and return its results."""
         if name not in self._bodies:
             definition = self._functions[name]
-            graph, flat = self._graph_of(definition)
+            with self._library.as_default():
+                graph, flat = self._graph_of(definition)
             results = [definition.ret[one.name] for one in definition.signature.output_arg]
             outputs = [flat.get(result, result) for result in results]
             self._bodies[name] = (graph, [one.name for one in definition.signature.input_arg], outputs)
