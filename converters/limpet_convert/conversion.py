@@ -263,7 +263,8 @@ class Conversion:
                 return
             one.failures.clear()
         compare.judged(large, self.project.verify)
-        self.choice += ", and no other of quantize.variants that passes is smaller than float"
+        self.choice += ", and no other of quantize.variants that passes is smaller than float. "
+        self.choice += 'Set bundle.variant to "float" for a smaller file, or see docs/how-to/convert-a-model.md'
 
     def _on(self, device: Device, variant: Variant) -> OnDevice:
         path = self.path(variant)

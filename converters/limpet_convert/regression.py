@@ -155,7 +155,7 @@ def drowned(comparable: Mapping[str, Mapping[str, float]], wanted: Sequence[Quan
     what += (
         ". Quantized, an output has one scale. Train on numbers of one spread and set decoder.scale, give each "
     )
-    return [f'{what}number a separate output, or set bundle.variant to "dynamic" or "float16"']
+    return [f'{what}number a separate output, or set bundle.variant to "float16"']
 
 
 def _note(name: str, exact: NDArray[np.float64], targets: Array) -> str:

@@ -49,6 +49,7 @@ def test_the_file_works_as_it_stands(folder: Path, capsys: pytest.CaptureFixture
     said = capsys.readouterr().out
     assert "convert.toml: tflite model, 16 windows of 1 samples to verify with" in said
     assert "check: the labels are in alphabetical order, left, right" in said
+    assert 'check: if the model has no softmax at its end, add activation = "softmax" to [bundle.decoder]' in said
     assert said.endswith("next: limpet-convert run convert.toml\n")
     tables = tomllib.loads((folder / "convert.toml").read_text())
     assert tables["bundle"]["labels"] == ["left", "right"]

@@ -166,6 +166,10 @@ def _notes(arguments: argparse.Namespace, task: str, said: Recorded, count: int)
     if task == "classify" and not arguments.labels:
         order = ", ".join(said.labels)
         notes.append(f"check: the labels are in alphabetical order, {order}; they must be in the model's order")
+    if task == "classify":
+        notes.append(
+            'check: if the model has no softmax at its end, add activation = "softmax" to [bundle.decoder]'
+        )
     if task == "anomaly":
         notes.append("check: decoder.threshold is 1.0; set it to what separates normal from anomalous")
     if task == "regress":
