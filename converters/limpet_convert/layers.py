@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limpet_convert.graph import Graph, Tracer, real, store
+from limpet_convert.quantizable import ENDLESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -217,7 +218,15 @@ def _all_tensors(tracer: Tracer, inputs: FloatArray) -> dict[str, FloatArray]:
         tracer.invoke([one])
         for detail in tracer.tensors:
             found.setdefault(detail["name"], []).append(thinned(tracer.real(detail)).copy())
-    return {name: np.stack(values) for name, values in found.items() if len(values) == len(inputs)}
+    return {
+        name: _without_endless(np.stack(values)) for name, values in found.items() if len(values) == len(inputs)
+    }
+
+
+def _without_endless(values: FloatArray) -> FloatArray:
+    """Return values with the lowest of the others in place of -3e38, with which a model pads before a maximum."""
+    endless = np.abs(values) > ENDLESS
+    return np.where(endless, values[~endless].min(), values) if endless.any() and not endless.all() else values
 
 
 def thinned(values: FloatArray) -> FloatArray:

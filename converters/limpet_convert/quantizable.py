@@ -10,10 +10,15 @@ from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Graph
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from limpet.contracts.data import Array
     from limpet_convert.graph import Op
+    from limpet_convert.observers import Range
 
 _LOOPS = {"WHILE", "IF", "CALL_ONCE"}
+ENDLESS = 1e30
+"""Numbers beyond it stand for the lowest or the highest there is."""
 
 
 def prepared(model: bytes, variant: str) -> bytes:
@@ -37,6 +42,25 @@ def prepared(model: bytes, variant: str) -> bytes:
     for op in products:
         _connect(graph, op)
     return graph.pack() if reversals or products else model
+
+
+def finite(model: bytes, ranges: Mapping[str, Range]) -> tuple[bytes, Mapping[str, Range]]:
+    """Return a model that pads with the lowest number of the input's range, and its ranges.
+
+    Converters pad with the lowest of all before a maximum is taken. The range down to -3e38 leaves one step for
+    all other numbers.
+    """
+    graph, closed = Graph(model), dict(ranges)
+    for op in graph.ops:
+        value = graph.constant(op.inputs[2]) if op.kind == "PADV2" else None
+        name = graph.names[op.inputs[0]]
+        if value is None or value.dtype != np.float32 or not (np.abs(value) > ENDLESS).all() or name not in ranges:
+            continue
+        lowest = np.full(value.shape, ranges[name].low, np.float32)
+        made: Any = graph.subgraph.operators[op.index]
+        made.inputs = np.array([*op.inputs[:2], _constant(graph, f"lowest_{op.index}", lowest)], np.int32)
+        closed[graph.names[op.outputs[0]]] = ranges[name]
+    return (graph.pack(), closed) if closed != dict(ranges) else (model, ranges)
 
 
 def completed(quantized: bytes) -> bytes:

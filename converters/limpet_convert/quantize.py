@@ -40,7 +40,7 @@ def quantize(
     if variant == "float":
         return model
     if variant in STATIC:
-        model = quantizable.prepared(model, variant)
+        model, ranges = quantizable.finite(quantizable.prepared(model, variant), ranges or {})
     quantizer = need("litert_quantizer.quantizer")
     with called("litert-quantizer", f"{variant}: quantizing the model", layers_of(model)):
         made = quantizer.Quantizer(model)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("litert_quantizer", reason="there is no litert-quantizer for this machine")
 
-TANH, SPLIT, REVERSE, PRODUCT = 28, (49, 35), (105, 81), (126, 101)
+TANH, SPLIT, REVERSE, PRODUCT, PAD = 28, (49, 35), (105, 81), (126, 101), (60, 22)
 INPUTS = np.random.default_rng(0).normal(size=(40, 1, 5, 4)).astype(np.float32)
 
 
@@ -101,6 +101,21 @@ def test_a_product_with_constants_is_a_layer_whose_int8_form_is_right(adj_y: int
     int8 = Tracer(quantized)
     for one in INPUTS:
         assert int8(one)[0] == pytest.approx(one @ WEIGHTS, abs=0.15)
+
+
+def test_padding_with_the_lowest_number_leaves_the_others_their_steps() -> None:
+    tensors = [
+        Tensor("input", (1, 5, 4)),
+        Tensor("sizes", (3, 2), "int32", values=np.array([0, 0, 1, 1, 0, 0])),
+        Tensor("lowest", (1,), values=np.array([np.finfo(np.float32).min])),
+        Tensor("output", (1, 7, 4)),
+    ]
+    model = flatfile.write([flatfile.Graph(tensors, [Op(PAD[0], [0, 1, 2], [3], (PAD[1], {}))], [0], [3])])
+    int8 = Tracer(quantize(model, "int8", observers.ranges(model, INPUTS)))
+    for one in INPUTS:
+        made = int8(one)[0].reshape(7, 4)
+        assert made[1:6] == pytest.approx(one[0], abs=0.03)
+        assert made[[0, 6]] == pytest.approx(np.full((2, 4), INPUTS.min()), abs=0.03)
 
 
 def test_a_model_without_a_reversal_stays_as_it_is() -> None:
