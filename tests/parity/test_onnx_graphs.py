@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -74,6 +75,24 @@ def test_an_open_batch_and_names_that_tensorflow_refuses(tmp_path: Path, batch: 
     assert tracer.inputs[0]["shape"].tolist() == [1, 8, 8, 3]
     names = " ".join(graph.Graph(plain).names)
     assert "conv@0" in names
+
+
+def test_outputs_have_their_axes_as_in_the_file(tmp_path: Path) -> None:
+    """Boxes of a detector, for example: a row for each place on the map."""
+    model = made(
+        [
+            helper.make_node("Conv", ["in:0", "w"], ["c"], "conv", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+            helper.make_node("Reshape", ["c", "places"], ["rows"], "rows"),
+            helper.make_node("Transpose", ["rows"], ["out@1"], "boxes", perm=[0, 2, 1]),
+        ],
+        [constant("w", RANDOM.standard_normal((6, 3, 3, 3))), constant("places", [1, 6, 64], np.int64)],
+        [1, 3, 8, 8],
+    )
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    tracer = Tracer(converted(model, tmp_path))
+    values = RANDOM.standard_normal((1, 3, 8, 8)).astype(np.float32)
+    expected = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"in:0": values})[0]
+    np.testing.assert_allclose(tracer(values.transpose(0, 2, 3, 1))[0], expected, atol=1e-4)
 
 
 def test_half_precision_becomes_float32(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ made them. This also shows whether the model from onnx2tf still gives the output
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limpet_convert import pairing
+from limpet_convert.converters import _tflite_axes
 from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Graph, Tracer
 from limpet_convert.layers import distance
@@ -28,6 +30,8 @@ SAME = 1e-3
 """Of a tensor's spread: so near two tensors must be to be the same."""
 MOST_PAIRS = 1_000_000
 """Pairs of tensors of one size that are compared. A model with more keeps the names that onnx2tf gave it."""
+SURE = 1e-5
+"""Of an output's spread: so near, no other order of its axes is looked at."""
 WRONG = 1e-4
 """Of an output's spread: farther off, as the root of the mean square, the conversion is wrong."""
 MOST_ROUNDING = 0.02
@@ -61,8 +65,9 @@ def named(tflite: bytes, onnx_model: Any, names: Mapping[str, str], *, channels_
     ``names``: what each node is called. A node that was fused into an op lends it its name if it has weights: a
     convolution, not its activation.
     """
-    graph, tracer = Graph(tflite), Tracer(tflite)
     session = _session(onnx_model)
+    tflite = _inputs_in_order(tflite, session.get_inputs(), channels_last=channels_last)
+    tracer = Tracer(tflite)
     outputs = [one.name for one in onnx_model.graph.output]
     inputs, values = _tried(
         session, outputs, _inputs(tracer.inputs, session.get_inputs(), channels_last=channels_last)
@@ -70,7 +75,8 @@ def named(tflite: bytes, onnx_model: Any, names: Mapping[str, str], *, channels_
     made = _nodes(onnx_model, names, values)
     tracer.invoke([inputs[name][0] for name in inputs])
     plain = _run(_session(onnx_model, optimised=False), {name: pair[1] for name, pair in inputs.items()})
-    _refuse_other_answers(tracer, {name: (values[name], plain[name]) for name in outputs})
+    orders = _orders(tracer, {name: (values[name], plain[name]) for name in outputs})
+    graph = Graph(tflite)
     by_size: dict[int, dict[str, _Made]] = {}
     for name, one in made.items():
         by_size.setdefault(one.values.size, {})[name] = one
@@ -85,6 +91,19 @@ def named(tflite: bytes, onnx_model: Any, names: Mapping[str, str], *, channels_
         maker = found.get(op.outputs[0]) if op.outputs else None
         if maker:
             _rename(graph, op.outputs[0], op.inputs, f"{_maker(maker, made, taken)};{op.index}")
+    for tensor, order in orders.items():
+        _tflite_axes.give(graph, tensor, order)
+    return graph.pack()
+
+
+def _inputs_in_order(tflite: bytes, wanted: Sequence[Any], *, channels_last: bool) -> bytes:
+    """Return the model with the axes of its inputs where they are to be. onnx2tf leaves some as ONNX has them."""
+    graph, by_name = Graph(tflite), {one.name: one for one in wanted}
+    for tensor, other in zip(graph.inputs, wanted, strict=False):
+        shape = list(by_name.get(pairing.plain(graph.names[tensor]), other).shape)
+        made = np.asarray(graph.subgraph.tensors[tensor].shape).tolist()
+        if channels_last and len(shape) > 2 and made == shape != [shape[0], *shape[2:], shape[1]]:
+            _tflite_axes.take(graph, tensor, [0, len(shape) - 1, *range(1, len(shape) - 1)])
     return graph.pack()
 
 
@@ -197,43 +216,55 @@ def _rename(graph: Graph, output: int, inputs: tuple[int, ...], name: str) -> No
     graph.subgraph.tensors[weights[0] if output in graph.outputs else output].name = name.encode()
 
 
-def _refuse_other_answers(tracer: Tracer, wanted: Mapping[str, tuple[Array, Array]]) -> None:
-    """Raise ``ConvertError`` if an output is far from each of onnxruntime's that has as many numbers.
+def _orders(tracer: Tracer, wanted: Mapping[str, tuple[Array, Array]]) -> dict[int, tuple[int, ...]]:
+    """Return for outputs whose axes onnx2tf moved how they are moved back.
 
     ``wanted``: of each output what onnxruntime makes of it, with its optimisations and without. If those differ by
-    rounding, so may the output, by twice as much.
+    rounding, so may the output, by twice as much. ``ConvertError`` if one is far from all that have its size.
     """
+    found = {}
     for detail in tracer.outputs:
         values = tracer.real(detail)
-        offs = {
-            name: (min(_off(one, values) for one in pair), 2 * _off(*pair))
+        offs = [
+            (*min((*_off(one, values), name) for one in pair), 2 * _off(*pair)[0])
             for name, pair in wanted.items()
             if pair[0].size == values.size
-        }
-        name = min(offs, key=lambda one: offs[one][0], default="")
-        off, rounding = offs.get(name, (math.inf, 0.0))
+        ]
+        off, order, name, rounding = min(offs, default=(math.inf, (), "", 0.0))
         if not off <= max(WRONG, min(rounding, MOST_ROUNDING)):
             how = f"differs from onnxruntime's by {off:.2g} of its spread" if name else "has no counterpart"
             raise ConvertError(
                 f"onnx2tf made another model of it: output {name or detail['name']} {how}. Export it with a lower "
                 "opset, or convert it from its framework"
             )
+        if order != tuple(range(values.ndim)):
+            found[int(detail["index"])] = order
+    return found
 
 
-def _off(exact: Array, other: Array) -> float:
-    """Return how far two outputs are apart: the root of the mean square, by how far ``exact`` spreads.
+def _off(exact: Array, other: Array) -> tuple[float, tuple[int, ...]]:
+    """Return how far two outputs are apart, and the order of the other's axes that was compared.
 
-    Both have the same numbers of values. Channels may have moved. In other orders the sorted values count.
+    That is the root of the mean square, by how far ``exact`` spreads. Both have the same numbers of values.
     """
     exact = np.asarray(exact, np.float32)
-    ways = [other, np.moveaxis(other, -1, 1)] if other.ndim > 2 else [other]
-    pairs = [(exact, one) for one in ways if one.shape == exact.shape]
-    pairs = pairs or [(np.sort(np.ravel(exact)), np.sort(np.ravel(other)))]
     finite = exact[np.isfinite(exact)]
+    best = math.inf, tuple(range(other.ndim))
     if not finite.size:
-        return math.inf
+        return best
     scale = max(float(finite.std()), LEAST_SPREAD * float(np.abs(finite).max()), 1e-9)
-    return min(_root(a, b) for a, b in pairs) / scale
+    for order in itertools.permutations(range(other.ndim)):
+        moved = np.transpose(other, order)
+        if _sides(moved) == _sides(exact):
+            best = min(best, (_root(exact, moved.reshape(exact.shape)) / scale, order))
+            if best[0] <= SURE:
+                break
+    return best
+
+
+def _sides(values: Array) -> list[int]:
+    """Return the sizes that are not 1: where the others stand changes no order of values."""
+    return [size for size in values.shape if size != 1]
 
 
 def _root(one: FloatArray, other: FloatArray) -> float:
