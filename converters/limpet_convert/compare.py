@@ -26,6 +26,10 @@ HEADLINE = {"classify": "accuracy", "anomaly": "f1", "regress": "r2", "detect": 
 """The metric of a task whose loss is counted in points: hundredths."""
 
 
+SHOWN_LOSSES = 3
+"""Quantities that are named where more of them lost too much."""
+
+
 @dataclass
 class Comparison:
     """One variant against float. ``failures`` says which thresholds it misses; empty is a pass.
@@ -130,7 +134,10 @@ def judged(comparison: Comparison, limits: Verify) -> Comparison:
 
 
 def _ruined(one: Comparison, limit: float) -> list[str]:
-    """Return which of several quantities lost more than so many points: the mean of all can hide it."""
+    """Return which of several quantities lost more than so many points: the mean of all can hide it.
+
+    Of more than ``SHOWN_LOSSES``, those that lost most, and how many others there are.
+    """
     before, after = (metrics.get("outputs", {}) for metrics in (one.exact, one.converted))
     if len(before) < 2:
         return []
@@ -139,11 +146,11 @@ def _ruined(one: Comparison, limit: float) -> list[str]:
         for name, figures in before.items()
         if figures["r2"] is not None
     }
-    return [
-        f"r2 of {name} lost {points:.2f} points, at most {limit:g}"
-        for name, points in lost.items()
-        if not points <= limit
-    ]
+    ruined = [name for name, points in lost.items() if not points <= limit]
+    most = set(sorted(ruined, key=lambda name: -lost[name])[:SHOWN_LOSSES])
+    said = [f"r2 of {name} lost {lost[name]:.2f} points, at most {limit:g}" for name in ruined if name in most]
+    others = len(ruined) - len(said)
+    return [*said, f"r2 of {others} more, which lost less than these"] if others else said
 
 
 def _error(exact: FloatArray, other: FloatArray) -> dict[str, float]:

@@ -192,3 +192,14 @@ def test_models_that_say_one_thing_only_agree_without_proof() -> None:
     assert notes[0].endswith("The float model's scores are 0.1 to 0.4")
     high = compare.Outputs([np.array([[0.1], [2.0], [0.3], [2.0]], np.float32)], 100)
     assert compare.compare("int8", high, high, windows, anomaly).notes == []
+
+
+def test_of_many_quantities_that_lost_those_that_lost_most_are_named() -> None:
+    rng = np.random.default_rng(3)
+    exact = rng.normal(size=(50, 200))
+    broken = exact + rng.normal(size=(50, 200)) * np.linspace(0.2, 2, 200)
+    said = compared(exact, broken, exact).failures
+    named = [text for text in said if text.startswith("r2 of output[")]
+    assert len(named) == compare.SHOWN_LOSSES
+    assert all("[1" in text for text in named), "the noise grows with the number"
+    assert "r2 of 197 more, which lost less than these" in said
