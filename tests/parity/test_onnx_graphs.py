@@ -243,3 +243,11 @@ def test_a_softmax_of_an_old_opset_works_on_all_axes_from_one_on(tmp_path: Path)
     shares = np.exp(inputs) / np.exp(inputs).sum()
     tracer = Tracer(converted(model, tmp_path))
     np.testing.assert_allclose(tracer(inputs)[0], np.moveaxis(shares, -1, 1).reshape(1, -1), rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_of_more_nodes_than_any_device_has_time_for_is_refused() -> None:
+    chain = [helper.make_node("Sin", [f"t{one}"], [f"t{one + 1}"]) for one in range(_onnx_graph.MOST_NODES)]
+    model = made([helper.make_node("Abs", ["in:0"], ["t0"]), *chain], [], [1, 2])
+    model.graph.output[0].name = f"t{len(chain)}"
+    with pytest.raises(ConvertError, match=r"it has 10,001 nodes"):
+        _onnx_graph.prepare(model, {})

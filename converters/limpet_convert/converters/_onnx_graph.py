@@ -26,6 +26,8 @@ QUANTIZED = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger",
 """Ops of a model that has whole numbers already. Each ``QLinear...`` is one, too."""
 KINDS = frozenset({"FLOAT", "FLOAT16", "DOUBLE", "INT64", "INT32", "INT8", "UINT8", "BOOL"})
 """What an input may take."""
+MOST_NODES = 10_000
+"""Nodes of a model, nested ones too. To simplify more takes minutes."""
 MOST_VALUES = 1 << 28
 """Values of an input. In float32 these are 1 GiB."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_./-]|^[^A-Za-z0-9]")
@@ -42,6 +44,7 @@ def prepare(model: Any, sizes: Mapping[str, Sequence[int]]) -> tuple[Any, dict[s
     _refuse_quantized(model)
     _refuse_inputs(model, sizes)
     model = _inlined(model)
+    _refuse_many(model)
     _close(model, sizes)
     _widen(model)
     _write_out_hard_sigmoids(model)
@@ -71,6 +74,12 @@ def _refuse_inputs(model: Any, sizes: Mapping[str, Sequence[int]]) -> None:
                 f"the input {one.name[:_LONGEST_NAME]!r} has shape {list(sizes[one.name])}, more than "
                 f"{MOST_VALUES:,} values; export it for smaller windows"
             )
+
+
+def _refuse_many(model: Any) -> None:
+    count = sum(len(one.node) for one in graphs(model.graph))
+    if count > MOST_NODES:
+        raise ConvertError(f"it has {count:,} nodes, and at most {MOST_NODES:,} convert; give a smaller model")
 
 
 def _inlined(model: Any) -> Any:
