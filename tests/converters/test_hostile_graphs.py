@@ -69,5 +69,11 @@ def test_a_model_that_does_not_end_is_ended(tmp_path: Path) -> None:
 def test_answers_that_are_no_numbers_must_be_at_the_same_places(
     exact: list[float], other: list[float], off: float
 ) -> None:
-    found = _onnx_names._off(np.array(exact, np.float32), np.array(other, np.float32))  # noqa: SLF001
+    found, _ = _onnx_names._off(np.array(exact, np.float32), np.array(other, np.float32))  # noqa: SLF001
     assert found == pytest.approx(off)
+
+
+def test_an_output_of_many_axes_is_compared_in_a_bounded_number_of_orders() -> None:
+    off, order = _onnx_names._off(np.ones((1,) * 20 + (2,), np.float32), np.zeros((1,) * 20 + (2,), np.float32))  # noqa: SLF001
+    assert off > _onnx_names.WRONG
+    assert len(order) == 21
