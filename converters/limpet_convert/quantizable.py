@@ -39,8 +39,10 @@ def prepared(model: bytes, variant: str) -> bytes:
     for op in reversals:
         _gather(graph, op)
     products = [op for op in graph.ops if op.kind == "BATCH_MATMUL" and _weights(graph, op) is not None]
+    shared: dict[tuple[int, bool], int] = {}
     for op in products:
-        _connect(graph, op)
+        _connect(graph, op, shared)
+    _drop_unread(graph, {op.inputs[1] for op in products})
     return graph.pack() if reversals or products else model
 
 
@@ -111,18 +113,36 @@ def _weights(graph: Graph, op: Op) -> Array | None:
     return matrix if options and options.adjY else matrix.T
 
 
-def _connect(graph: Graph, op: Op) -> None:
+def _connect(graph: Graph, op: Op, shared: dict[tuple[int, bool], int]) -> None:
     """Make a product with constants a fully connected layer.
+
+    ``shared``: constants that were made. The steps of a recurrent layer have the same weights.
 
     The quantizer gives constants a scale for each channel. The int8 kernel of BATCH_MATMUL has one scale, and
     answers with zeros.
     """
     weights = _weights(graph, op)
     assert weights is not None
+    before: Any = graph.subgraph.operators[op.index].builtinOptions
+    key = op.inputs[1], bool(before and before.adjY)
+    if key not in shared:
+        shared[key] = _constant(graph, f"{graph.names[op.inputs[1]]}_{op.index}", weights)
     options = graph.schema.FullyConnectedOptionsT()
     options.keepNumDims = True
-    _replace(graph, op, "FULLY_CONNECTED", _constant(graph, f"{graph.names[op.inputs[1]]}_{op.index}", weights))
+    _replace(graph, op, "FULLY_CONNECTED", shared[key])
     _set_options(graph, op, "FullyConnectedOptions", options)
+
+
+def _drop_unread(graph: Graph, constants: set[int]) -> None:
+    """Drop the values of constants that no op reads any more."""
+    tensors = graph.subgraph.tensors
+    read = {int(i) for op in graph.subgraph.operators for i in op.inputs} | set(graph.outputs)
+    unread = constants - read
+    kept = {tensor.buffer for index, tensor in enumerate(tensors) if index not in unread}
+    for index in unread:
+        if tensors[index].buffer not in kept:
+            graph.model.buffers[tensors[index].buffer].data = None
+        tensors[index].buffer = 0
 
 
 def _constant(graph: Graph, name: str, values: Array) -> int:

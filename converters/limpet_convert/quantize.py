@@ -66,14 +66,22 @@ def _float16(made: Any) -> None:
 
 
 def _static(made: Any, bits: int, kept: Mapping[str, Precision]) -> None:
-    made.add_static_config(".*", "*", bits, 8)
+    _statically(made, ".*", bits)
     nothing = need("litert_quantizer.quantizer").AlgorithmName.NO_QUANTIZE
     for name, precision in kept.items():
         exactly = f"^{re.escape(name)};$"
         if precision == "float":
             made.update_quantization_recipe(exactly, "*", algorithm_key=nothing)
         else:
-            made.add_static_config(exactly, "*", 16, 8)
+            _statically(made, exactly, 16)
+
+
+def _statically(made: Any, layers: str, bits: int) -> None:
+    """Quantize layers, with a scale for each channel of their weights: a product of matrices reads one alone."""
+    types = need("litert_quantizer.qtyping")
+    product = types.TFLOperationName.BATCH_MATMUL
+    made.add_static_config(layers, "*", bits, 8)
+    made.add_static_config(layers, product, bits, 8, types.QuantGranularity.TENSORWISE)
 
 
 def _statistics(ranges: Mapping[str, Range]) -> dict[str, dict[str, Any]]:

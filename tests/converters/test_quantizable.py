@@ -118,6 +118,44 @@ def test_padding_with_the_lowest_number_leaves_the_others_their_steps() -> None:
         assert made[[0, 6]] == pytest.approx(np.full((2, 4), INPUTS.min()), abs=0.03)
 
 
+def steps() -> bytes:
+    """Five products by the same large constants, one after the other, as in a recurrent layer."""
+    values = np.random.default_rng(2).normal(size=(64, 64)).astype(np.float32) / 8
+    tensors = [Tensor("weights", (64, 64), values=values)]
+    tensors += [Tensor(f"step_{number}", (1, 64)) for number in range(6)]
+    ops = [Op(PRODUCT[0], [number, 0], [number + 1], (PRODUCT[1], {})) for number in range(1, 6)]
+    return flatfile.write([flatfile.Graph(tensors, ops, [1], [6])])
+
+
+def test_weights_of_many_steps_are_stored_once() -> None:
+    model = steps()
+    made = quantizable.prepared(model, "int8")
+    assert len(made) < len(model) * 1.1
+    inputs = np.random.default_rng(3).normal(size=(20, 1, 64)).astype(np.float32)
+    small = quantize(model, "int8", observers.ranges(model, inputs))
+    assert len(small) < len(model) * 0.7
+    exact = np.stack([Tracer(model)(one)[0] for one in inputs])
+    other = np.stack([Tracer(small)(one)[0] for one in inputs])
+    assert np.sqrt(np.mean((exact - other) ** 2)) < 0.1 * exact.std()
+
+
+@pytest.mark.parametrize("variant", ["int8", "int16x8", "mixed"])
+def test_a_product_by_a_matrix_for_each_part_has_one_scale(variant: Variant) -> None:
+    values = np.random.default_rng(4).normal(size=(2, 4, 3)).astype(np.float32)
+    tensors = [
+        Tensor("input", (2, 5, 4)),
+        Tensor("weights", (2, 4, 3), values=values),
+        Tensor("output", (2, 5, 3)),
+    ]
+    ops = [Op(PRODUCT[0], [0, 1], [2], (PRODUCT[1], {}))]
+    model = flatfile.write([flatfile.Graph(tensors, ops, [0], [2])])
+    inputs = INPUTS.reshape(20, 2, 5, 4)
+    made = Tracer(quantize(model, variant, observers.ranges(model, inputs)))
+    exact = np.stack([one @ values for one in inputs])
+    other = np.stack([made(one)[0] for one in inputs])
+    assert np.sqrt(np.mean((exact - other) ** 2)) < 0.05 * exact.std()
+
+
 def test_a_model_without_a_reversal_stays_as_it_is() -> None:
     model = halves()
     assert quantizable.prepared(model, "int8") == model
