@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from types import TracebackType
 
+_ILLEGAL = re.compile(r"failed to legalize operation '([\w.]+)'[^:]*: (.*)")
+"""A compiler error: the op, and how it is written in the compiler's language."""
 _STACK = "nn_module_stack"
 _SHAPES = "shapes that depend on values do not fit; mask with torch.where() instead"
 _INSTEAD = {
@@ -62,6 +64,9 @@ def explain(error: Exception) -> str:
     advice = next((f"; {advice}" for part, advice in _INSTEAD.items() if part in text.lower()), "")
     if match := re.match(r"Lowering not found: aten\._?(\w+)", text):
         return f"TFLite has no op for {match[1]}{place}{advice}"
+    if match := _ILLEGAL.search(text):
+        what = f"TFLite has no form of {match[1]}{place} with these settings"
+        return f"{what}: {match[2]}; write it with other settings or ops, or convert the model from ONNX"
     return f"TFLite cannot express this PyTorch model{place}: {text}{advice}"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from limpet_convert.converters import _pickles, _shapes, _torch_names
+from limpet_convert.converters import _pickles, _shapes, _torch_names, _torch_transposed
 from limpet_convert.errors import ConvertError
 from limpet_convert.libraries import called, need, reason
 
@@ -162,6 +162,7 @@ def to_tflite(module: Any, examples: tuple[Any, ...], layout: str = "as_is") -> 
     converter = need("litert_torch", "convert-torch")
     with called("litert-torch", "converting to TFLite", explain=lambda error, _: _torch_names.explain(error)):
         graph = _torch_names.named(_graph(torch, module, examples))
+        _torch_transposed.cut(torch, graph)
         if layout == "channels_last":
             examples = _channels_last(torch, graph, examples)
         # A separate GraphModule: the exported program's checks inputs against the sizes it was made for.
