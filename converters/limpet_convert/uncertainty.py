@@ -209,6 +209,10 @@ def _quantities(bundle: Bundle, wanted: Uncertainty, outputs: FloatArray, known:
     notes: list[str] = []
     if not wanted.intervals or _is_there(bundle, "conformal", "kalman"):
         return Fitted(bundle.decoder, bundle.postprocess)
+    if len(known.names) > conformal.MOST_QUANTITIES:
+        most = conformal.MOST_QUANTITIES
+        notes.append(f"The model gives {len(known.names)} numbers. Intervals are for at most {most}.")
+        return Fitted(bundle.decoder, bundle.postprocess, notes=notes)
     scale = np.ravel(bundle.decoder.get("scale", 1.0)).astype(float)
     away = np.abs(outputs.astype(np.float64) - known.targets.reshape(outputs.shape)) * np.abs(scale)
     table, figures = _conformal(

@@ -179,3 +179,13 @@ def test_windows_of_one_recording_are_in_one_fold() -> None:
         assert len(rows) + len(others) == len(runs)
     together = np.concatenate([rows for rows, _ in uncertainty.folds(np.zeros(50, int))])
     assert together.tolist() == list(range(50))
+
+
+def test_more_quantities_than_can_have_intervals_are_packaged_without() -> None:
+    count = conformal.MOST_QUANTITIES + 1
+    whole = bundle(task="regress", labels=[], decoder={"kind": "regress"})
+    truth = np.random.default_rng(0).normal(size=(40, count)).astype(np.float32)
+    names = tuple(f"output[{n}]" for n in range(count))
+    found = uncertainty.fit(whole, Uncertainty(), truth + 0.1, Known(truth, np.arange(40), names))
+    assert found.postprocess == whole.postprocess
+    assert found.notes == ["The model gives 257 numbers. Intervals are for at most 256."]

@@ -36,6 +36,8 @@ MOST_LEVELS = 65
 Method: TypeAlias = Literal["lac", "aps"]
 Coverage = Annotated[float, Meta(gt=0, lt=1)]
 Quantile = Annotated[float, Meta(ge=0, le=1e300)]
+MOST_QUANTITIES = 256
+"""Quantities that can have intervals."""
 Quantiles: TypeAlias = Quantile | Annotated[list[Quantile], Meta(min_length=1, max_length=MOST_LEVELS)]
 
 
@@ -53,7 +55,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     quantile: Quantiles | None = None
     """Highest nonconformity of a class in the set, as `limpet-convert` found it. Of several, one for each of
     `levels`. Example: `0.62`."""
-    quantiles: Annotated[dict[str, Quantiles], Meta(max_length=256)] = {}
+    quantiles: Annotated[dict[str, Quantiles], Meta(max_length=MOST_QUANTITIES)] = {}
     """How far the interval of each quantity reaches to both sides, in its unit. Example: `{ speed = 1.4 }`."""
     levels: Annotated[list[Coverage], Meta(max_length=MOST_LEVELS)] = []
     """Coverages that the quantiles are for, in rising order. Default: `coverage` alone. Example: `[0.8, 0.9,
