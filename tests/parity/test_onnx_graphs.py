@@ -95,6 +95,16 @@ def test_outputs_have_their_axes_as_in_the_file(tmp_path: Path) -> None:
     np.testing.assert_allclose(tracer(values.transpose(0, 2, 3, 1))[0], expected, atol=1e-4)
 
 
+def test_a_model_that_needs_a_larger_batch_is_refused_by_its_node(tmp_path: Path) -> None:
+    model = made(
+        [helper.make_node("Reshape", ["in:0", "groups"], ["out@1"], "four windows")],
+        [constant("groups", [4, -1], np.int64)],
+        ["batch", 7],
+    )
+    with pytest.raises(ConvertError, match=r"does not run with the inputs in:0 \[1, 7\].*four windows"):
+        converted(model, tmp_path, layout="as_is")
+
+
 def test_half_precision_becomes_float32(tmp_path: Path) -> None:
     tracer = Tracer(converted(convolution([1, 3, 8, 8], np.float16), tmp_path))
     assert tracer.inputs[0]["dtype"] is np.float32

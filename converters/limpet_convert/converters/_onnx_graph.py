@@ -12,6 +12,8 @@ import re
 from collections import ChainMap
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from limpet_convert.errors import ConvertError
 from limpet_convert.libraries import called, need
 
@@ -47,6 +49,7 @@ def prepare(model: Any, sizes: Mapping[str, Sequence[int]]) -> tuple[Any, dict[s
     _refuse_many(model)
     _close(model, sizes)
     _widen(model)
+    _refuse_not_running(model)
     _write_out_hard_sigmoids(model)
     model = _simplified(_raised(model))
     return model, _rename(model)
@@ -209,6 +212,31 @@ def _constants(graph: Any) -> Iterable[Any]:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
+
+
+def _refuse_not_running(model: Any) -> None:
+    """Raise ``ConvertError`` where onnxruntime cannot run the model at these sizes: then no converter is at fault.
+
+    Such a model computes with a batch of several, for example.
+    """
+    onnx, runtime = need("onnx", "convert-onnx"), need("onnxruntime", "convert-onnx")
+    constants = {one.name for one in model.graph.initializer}
+    inputs = {one.name: one.type.tensor_type for one in model.graph.input if one.name not in constants}
+    shapes = {name: [dim.dim_value for dim in kind.shape.dim] for name, kind in inputs.items()}
+    dtypes = {name: onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type) for name, kind in inputs.items()}
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL  # It keeps nodes' names.
+    given = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+    with called("onnxruntime", f"the model itself does not run with the inputs {given}"):
+        other = onnx.ModelProto.FromString(model.SerializeToString())
+        used: set[str] = set()
+        for node in other.graph.node:  # onnxruntime refuses two nodes of the same name.
+            node.name = node.name if node.name not in used else ""
+            used.add(node.name)
+        data = other.SerializeToString()
+        session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session.run(None, {name: np.zeros(shapes[name], dtypes[name]) for name in shapes})
 
 
 def _simplified(model: Any) -> Any:
