@@ -107,8 +107,9 @@ def _lost(one: dict[str, Any]) -> float:
 def difference(said: str) -> dict[str, Any]:
     """Return what ``limpet-convert diff --json`` says of two models' outputs."""
     found = json.loads(said.strip().splitlines()[-1])
-    errors = [one["relative"] for one in found["outputs"]]
-    return {"float_error": max(errors), "converted": max(errors) <= CLOSE}
+    errors = [one.get("relative") for one in found["outputs"]]  # An output without a counterpart has none.
+    error = None if None in errors else max(errors)
+    return {"float_error": error, "converted": error is not None and error <= CLOSE}
 
 
 def write_targets(folder: Path, model: Path) -> None:
