@@ -31,7 +31,7 @@ def _converted(entries: Mapping[str, Entry], rows: Mapping[str, dict[str, Any]])
     for name, row in rows.items():
         if not row["converted"]:
             continue
-        accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.1%}, -{100 * row['lost']:.1f} points"
+        accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.1%}, {-100 * row['lost']:+.1f} points"
         way = f"{row['format']}{', ' + row['way'] if row['way'] else ''}"
         lines.append(
             f"| {name}: {entries[name].what} | {way} | {row['seconds']:.0f} | {row['float_error']:.1g} "
