@@ -54,13 +54,13 @@ def windows(count: int, *shape: int) -> FloatArray:
 
 def test_a_device_gives_outputs_times_and_what_ran_them(server: Sshd, model: Path, tmp_path: Path) -> None:
     kept = Path(tempfile.gettempdir())
-    before = set(kept.glob("limpet-*"))
+    before = set(kept.glob("limpet-tensors-*"))
     ran = open_device(server.url(limpet=LIMPET), Login()).run(model, windows(300, 4))
     np.testing.assert_allclose(ran.values[0], windows(300, 4), atol=0.04)
     assert (len(ran.run_us), min(ran.run_us) > 0) == (300, True)
     assert (ran.answer.delegate, ran.answer.delegate_share, ran.answer.placement) == ("cpu", 1.0, None)
     assert ran.answer.runtime.startswith(("ai-edge-litert ", "tflite-runtime "))
-    assert set(kept.glob("limpet-*")) <= before
+    assert set(kept.glob("limpet-tensors-*")) <= before
     assert list(tmp_path.iterdir()) == [model]
 
 
@@ -108,10 +108,10 @@ def test_a_delegate_that_crashes_is_reported_and_leaves_nothing(server: Sshd, mo
         "void tflite_plugin_destroy_delegate(void *delegate) { free(delegate); }\n"
     )
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
-    before = set(Path(tempfile.gettempdir()).glob("limpet-*"))
+    before = set(Path(tempfile.gettempdir()).glob("limpet-tensors-*"))
     with pytest.raises(DeviceError, match="did not survive this model: killed by SIGABRT"):
         open_device(server.url(limpet=LIMPET), Login(delegate=f"external:{library}")).run(model, windows(5, 4))
-    assert set(Path(tempfile.gettempdir()).glob("limpet-*")) <= before
+    assert set(Path(tempfile.gettempdir()).glob("limpet-tensors-*")) <= before
 
 
 def test_what_the_model_cannot_take_is_reported(server: Sshd, model: Path, tmp_path: Path) -> None:

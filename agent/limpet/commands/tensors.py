@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(_: argparse.Namespace) -> int:
     """Serve one stream. A child does it, so that a delegate's crash has a name and leaves nothing behind."""
-    with TemporaryDirectory(prefix="limpet-") as folder:
+    with TemporaryDirectory(prefix="limpet-tensors-") as folder:
         child = os.fork()
         if not child:
             _work(Path(folder))
