@@ -145,11 +145,8 @@ def test_eviction_makes_room_and_never_takes_what_is_worth_more(
         assert len(held) - len(going) < count
 
 
-def test_attack_a_ring_holds_no_more_captures_than_it_can_know(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ring, "MOST", 4)
-    held = ring.Ring(tmp_path, "motion", 1 << 20)
+def test_attack_a_ring_holds_no_more_captures_than_it_can_know(tmp_path: Path) -> None:
+    held = ring.Ring(tmp_path, "motion", 1 << 20, 4)
     for _ in range(6):
         keep(held)
     assert numbers(tmp_path) == [3, 4, 5, 6]

@@ -19,9 +19,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from limpet import cli
 from limpet.captures import form, ring
-from limpet.distribution import capture_http, capture_mqtt
+from limpet.delivery.mqtt.broker_settings import BrokerSettings
+from limpet.distribution.capture_http import HttpSender
+from limpet.distribution.capture_mqtt import MqttSender
 from limpet.distribution.capture_parts import MOST_OPEN, PART, Gathering, parts_of, topic_of
-from limpet.errors import UnreadableError
+from limpet.errors import TransportError, UnreadableError
 from support.broker import mosquitto, wait_until
 from support.captured import VALUES, capture, packed
 
@@ -161,19 +163,16 @@ def shouting(connection: socket.socket) -> None:
     ("answer", "said"),
     [
         (endless, ""),
-        (dripping, "the server takes longer than 1 s"),
         (redirecting, "answers 307 Moved"),
         (shouting, "answers 500 \\x1b[2Jno"),
     ],
 )
-def test_attack_a_hostile_server_costs_one_capture_no_more_than_a_time(
+def test_attack_a_hostile_server_costs_one_capture_alone(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
     answer: Callable[[socket.socket], None],
     said: str,
 ) -> None:
-    monkeypatch.setattr(capture_http, "LONGEST", 0.5)
     root = tmp_path / "captures"
     add(root, 1)
     with hostile(answer) as url:
@@ -184,16 +183,18 @@ def test_attack_a_hostile_server_costs_one_capture_no_more_than_a_time(
     assert len(errors) < 400
 
 
-def test_attack_a_receiver_that_answers_too_early_or_long_ago_is_not_believed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(capture_mqtt, "PATIENCE", 1.0)
-    root = tmp_path / "captures"
+def test_attack_a_server_that_answers_byte_by_byte_has_a_time() -> None:
+    with hostile(dripping) as url:
+        sender = HttpSender(url, None, None, longest=0.5)
+        with pytest.raises(TransportError, match="the server takes longer than 1 s"):
+            sender.send(capture(number=1), packed(capture(number=1)))
+        sender.close()
+
+
+def test_attack_a_receiver_that_answers_too_early_or_long_ago_is_not_believed(tmp_path: Path) -> None:
     body = form.body_of(b'"' + b"x" * 2 * PART + b'"', [VALUES.astype("<f4").tobytes()])
-    path = ring.path_of(root, "motion", 1)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(packed(capture(number=1), body))
-    topic, digest = "limpet-captures/press/motion/1", hashlib.sha256(path.read_bytes()).hexdigest()
+    data = packed(capture(number=1), body)
+    topic, digest = "limpet-captures/press/motion/1", hashlib.sha256(data).hexdigest()
     with mosquitto(tmp_path / "broker") as broker:
         client = paho.Client(CallbackAPIVersion.VERSION2)
         client.connect("127.0.0.1", broker.port)
@@ -202,12 +203,13 @@ def test_attack_a_receiver_that_answers_too_early_or_long_ago_is_not_believed(
         client.publish(f"{topic}/kept", digest, 1, retain=True)
         client.loop_start()
         try:
-            assert run("push", broker.url, root, "--bytes-per-second", PART * 4) == 1
+            sender = MqttSender(BrokerSettings(url=broker.url), "press", PART * 4, patience=1.0)
+            with pytest.raises(TransportError, match="no receiver answers that it keeps motion/1"):
+                sender.send(capture(number=1), data)
+            sender.close()
         finally:
             client.loop_stop()
             client.disconnect()
-    assert "no receiver answers that it keeps motion/1" in capsys.readouterr().err
-    assert sent(root) == []
 
 
 def test_captures_go_over_mqtt_in_parts_to_a_receiver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -192,11 +192,12 @@ class Ring:
     ``damaged``: what was wrong with files that were deleted when it was opened.
     """
 
-    def __init__(self, root: Path, pipeline: str, most: int) -> None:
-        """Open the ring. It then holds at most ``most`` bytes. ``OSError``."""
+    def __init__(self, root: Path, pipeline: str, most: int, count: int = MOST) -> None:
+        """Open the ring. It then holds at most ``most`` bytes, in at most ``count`` captures. ``OSError``."""
         self._root = root
         self._pipeline = pipeline
         self.most = most
+        self._count = count
         self.evicted = 0
         self.damaged: list[str] = []
         self._folder = root / pipeline
@@ -239,15 +240,15 @@ class Ring:
     def refresh(self, damaged: list[str] | None = None) -> None:
         """Look again at what is there. Only files that are new are read. ``OSError``.
 
-        Of more than ``MOST`` captures, the oldest are deleted. What is wrong with others goes to ``damaged``.
+        Of more captures than it may hold, the oldest are deleted. What is wrong with others goes to ``damaged``.
         """
         self._changed = self._folder.stat().st_mtime_ns
         names = {one.name for one in self._folder.iterdir()}
         files = sorted(name for name in names if _NAME.match(name))
-        for name in files[:-MOST]:
+        for name in files[: -self._count]:
             delete(self._folder / name)
             self.evicted += 1
-        numbers = [int(name[:10]) for name in files[-MOST:]]
+        numbers = [int(name[:10]) for name in files[-self._count :]]
         found = ((number, self._held.get(number) or self._read(number, damaged)) for number in numbers)
         self._held = {number: one for number, one in found if one is not None}
         self._numbers = {one.result: one.number for one in self._held.values() if one.result}
@@ -303,7 +304,7 @@ class Ring:
         held = self.held
         new = _held(capture, len(data))
         going = rules.evicted(
-            [(one.present_worth(), one.size) for one in held], (new.worth, new.size), self.most, MOST
+            [(one.present_worth(), one.size) for one in held], (new.worth, new.size), self.most, self._count
         )
         if going is None:
             return False

@@ -29,10 +29,11 @@ _LARGEST_HEADERS = 1 << 14
 class HttpSender:
     """Sends captures below a URL: ``URL/DEVICE/PIPELINE/NUMBER.capture``. ``LimpetError`` if it cannot.
 
-    ``headers``: a file with a header a line, such as ``Authorization: Bearer ...``.
+    ``headers``: a file with a header a line, such as ``Authorization: Bearer ...``. ``longest``: seconds that a
+    capture may take, beside those for its size.
     """
 
-    def __init__(self, url: str, ca_file: Path | None, headers: Path | None) -> None:
+    def __init__(self, url: str, ca_file: Path | None, headers: Path | None, *, longest: float = LONGEST) -> None:
         try:
             import urllib3
         except ModuleNotFoundError as error:
@@ -47,6 +48,7 @@ class HttpSender:
             raise LimpetError(f"{url}: the headers hold secrets, so the URL must begin with https://")
         self._url = at.text.rstrip("/")
         self._headers = {} if headers is None else read_headers(headers)
+        self._longest = longest
         context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
         self._failures = (urllib3.exceptions.HTTPError, OSError)
         self._pool = urllib3.PoolManager(ssl_context=context, retries=False, timeout=TIMEOUT)
@@ -58,7 +60,7 @@ class HttpSender:
         # As a file: then the time that a server may be silent holds for each block of it.
         body = io.BytesIO(data)
         try:
-            with _limited(LONGEST + len(data) / LEAST_RATE, url):
+            with _limited(self._longest + len(data) / LEAST_RATE, url):
                 answer = self._pool.request(
                     "PUT", url, body=body, headers=length | self._headers, redirect=False, preload_content=False
                 )

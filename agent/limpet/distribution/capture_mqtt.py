@@ -89,9 +89,15 @@ class _Visit:
 
 
 class MqttSender:
-    """Sends captures of one device in parts. A capture is sent once a receiver answers that it keeps it."""
+    """Sends captures of one device in parts. A capture is sent once a receiver answers that it keeps it.
 
-    def __init__(self, broker: BrokerSettings, device: str, bytes_per_second: float) -> None:
+    ``patience``: seconds in which a receiver must answer.
+    """
+
+    def __init__(
+        self, broker: BrokerSettings, device: str, bytes_per_second: float, *, patience: float = PATIENCE
+    ) -> None:
+        self._patience = patience
         self._wanted: tuple[str, bytes] | None = None
         """What a receiver must answer now, ``None`` while it cannot have all parts."""
         self._visit = _Visit(broker, f"{ROOT}/{device}/+/+/kept", self._wants)
@@ -114,7 +120,7 @@ class MqttSender:
             if number == len(parts) - 1:
                 self._wanted = answer
             self._visit.publish(f"{topic}/{number}/{len(parts)}", part)
-        if not self._visit.wait_for(lambda: bool(self._visit.received), PATIENCE):
+        if not self._visit.wait_for(lambda: bool(self._visit.received), self._patience):
             raise TransportError(f"no receiver answers that it keeps {capture.name}. Run: limpet captures receive")
 
     def close(self) -> None:
